@@ -1,0 +1,95 @@
+"""A sample backend on FastAPI.  It calls other hosts through its own gateway and holds no certificate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from swagger_ui_bundle import swagger_ui_path
+
+SERVICE = os.environ.get("SERVICE_NAME", "fast")
+GATEWAY_URL = os.environ.get("GATEWAY_URL", "http://gateway:8080")
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class ForwardedPrefix:
+    """Takes the prefix that the gateway stripped as the application's root path, so that links lead back to it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            prefix = dict(scope["headers"]).get(b"x-forwarded-prefix", b"").decode("latin-1")
+            scope = {**scope, "root_path": prefix.rstrip("/")}
+        await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # No environment proxies, no redirects: the gateway's answer is passed on as it is.
+    async with httpx.AsyncClient(base_url=GATEWAY_URL, trust_env=False, timeout=10) as client:
+        app.state.gateway = client
+        yield
+
+
+app = FastAPI(title=SERVICE, docs_url=None, redoc_url=None, lifespan=lifespan)
+app.add_middleware(ForwardedPrefix)
+app.mount("/swagger", StaticFiles(directory=swagger_ui_path), name="swagger")
+
+
+@app.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> HTMLResponse:
+    """The API's page, with its script and style from here: a lab has no way to a CDN."""
+    root = request.scope["root_path"]
+    return get_swagger_ui_html(
+        openapi_url=f"{root}{app.openapi_url}",
+        title=SERVICE,
+        swagger_js_url=f"{root}/swagger/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}/swagger/swagger-ui.css",
+        swagger_favicon_url=f"{root}/swagger/favicon-32x32.png",
+    )
+
+
+@app.get("/health")
+async def health() -> dict[str, str]:
+    return {"status": "ok", "service": SERVICE}
+
+
+@app.get("/greet/{name}")
+async def greet(name: str) -> dict[str, str]:
+    return {"service": SERVICE, "greeting": f"Hello, {name}"}
+
+
+@app.get("/partner/{path:path}")
+async def partner(path: str, request: Request) -> Response:
+    """What this host's gateway answers to that path: there another company's host lies behind a route."""
+    passed = {"x-request-id": request.headers["x-request-id"]} if "x-request-id" in request.headers else {}
+    target = httpx.URL(GATEWAY_URL).copy_with(path=f"/{path}", query=request.url.query.encode() or None)
+    try:
+        answer = await app.state.gateway.get(target, headers=passed)
+    except httpx.HTTPError as error:
+        return JSONResponse({"service": SERVICE, "error": f"the gateway does not answer: {error}"}, status_code=502)
+    return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
+
+
+@app.api_route("/whoami", methods=METHODS, include_in_schema=False)
+async def whoami(request: Request) -> dict[str, object]:
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return {
+        "service": SERVICE,
+        "method": request.method,
+        "path": request.scope["path"],
+        "query": request.url.query,
+        "headers": headers,
+        "remote": request.client.host if request.client else None,
+    }

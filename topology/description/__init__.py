@@ -1,0 +1,1 @@
+"""What the author wrote: the topology, validated and frozen."""

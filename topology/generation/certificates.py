@@ -1,0 +1,471 @@
+"""What certificates a lab wants -> {path: bytes}, keeping what is still good.
+
+A certificate is kept as long as it is what the topology asks for, was signed by the authority that is there now, and
+has a third of its life left.  What cannot be made again, an authority's key, is never replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ObjectIdentifier
+
+from topology.errors import InvalidInput
+from topology.pki import issuing
+from topology.pki.issuing import CLIENT_AUTH, CRL_DAYS, SERVER_AUTH, Credential, Issuer, PrivateKey
+
+LEFT_BEFORE_RENEWAL = 1 / 3
+"""A certificate or CRL with less of its life left than this is renewed."""
+
+
+@dataclass(frozen=True)
+class WantedAuthority:
+    name: str
+    key: str
+    days: int
+    intermediate: bool
+
+
+@dataclass(frozen=True)
+class WantedIdentity:
+    name: str
+    authority: str
+    common_name: str
+    san: tuple[str, ...]
+    days: int
+    key: str
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class WantedServer:
+    host: str
+    domain: str
+    aliases: tuple[str, ...]
+    authority: str
+    key: str
+    days: int
+
+
+@dataclass(frozen=True)
+class HostCertificates:
+    """What one host's gateway needs besides its own certificate."""
+
+    host: str
+    client_authorities: tuple[str, ...]
+    upstream_authorities: tuple[str, ...]
+    identities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    lab: str
+    authorities: tuple[WantedAuthority, ...]
+    identities: tuple[WantedIdentity, ...]
+    servers: tuple[WantedServer, ...]
+    hosts: tuple[HostCertificates, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the folders, which differ between instances."""
+
+    authorities: str = "authorities"
+    identities: str = "identities"
+    certificates: str = "certificates"
+
+
+@dataclass(frozen=True)
+class Issued:
+    """files: path below the lab's folder -> content, the complete set; changes: what is new, in sentences."""
+
+    files: Mapping[str, bytes]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Authority:
+    """An authority at work: its certificates, the issuer of its leaves, and a CRL for each of its authorities."""
+
+    root: x509.Certificate
+    issuer: Issuer
+    crls: tuple[bytes, ...]
+
+    @property
+    def crl_pem(self) -> bytes:
+        return b"".join(self.crls)
+
+
+@dataclass
+class Bench:
+    """What one run of `issue` works on.  It lives no longer than that call."""
+
+    existing: Mapping[str, bytes]
+    now: datetime
+    layout: Layout
+    purposes: Mapping[str, tuple[ObjectIdentifier, ...]]
+    files: dict[str, bytes] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
+
+
+def mode(path: str) -> int:
+    """Keys, and bundles that hold one, are for their owner alone."""
+    return 0o600 if path.endswith((".key", "key.pem", ".p12")) else 0o644
+
+
+def issue(
+    wanted: Wanted, existing: Mapping[str, bytes], now: datetime, layout: Layout = Layout()
+) -> Issued:
+    """All certificates, keys and CRLs of a lab; those that are still good come back byte for byte.
+
+    existing: path below the lab's folder -> content; now: the time, with its zone.
+    Raises InvalidInput where an authority's key is lost, unreadable or not its certificate's.
+    """
+    bench = Bench(existing, now, layout, purposes_of(wanted))
+    identities = {}
+    issuers = {one.name: issuer(bench, wanted.lab, one) for one in wanted.authorities}
+    for identity in wanted.identities:
+        identities[identity.name] = client(bench, identity, issuers[identity.authority][1])
+    authorities = {}
+    for one in wanted.authorities:
+        revoked = {
+            identities[i.name].certificate.serial_number: i.revoked
+            for i in wanted.identities
+            if i.authority == one.name
+        }
+        authorities[one.name] = authority(bench, one, *issuers[one.name], revoked)
+    for server in wanted.servers:
+        serve(bench, server, authorities[server.authority].issuer)
+    for host in wanted.hosts:
+        equip(bench, host, authorities, identities)
+    return Issued(bench.files, tuple(bench.changes))
+
+
+# Authorities
+
+
+def issuer(bench: Bench, lab: str, wanted: WantedAuthority) -> tuple[Issuer, Issuer]:
+    """The root, and the issuer of leaves: the same one, unless there is an intermediate."""
+    folder = f"{bench.layout.authorities}/{wanted.name}"
+    root = signing(
+        bench, folder, "certificate.pem", "key.pem", wanted, issuing.authority_name(lab, wanted.name), None
+    )
+    if not wanted.intermediate:
+        return root, root
+    name = issuing.intermediate_name(lab, wanted.name)
+    below = signing(bench, folder, "intermediate.pem", "intermediate-key.pem", wanted, name, root)
+    return root, Issuer(below.certificate, below.key, (below.certificate,))
+
+
+def signing(
+    bench: Bench,
+    folder: str,
+    certificate_name: str,
+    key_name: str,
+    wanted: WantedAuthority,
+    name: x509.Name,
+    root: Issuer | None,
+) -> Issuer:
+    """One authority's certificate and key, kept or made."""
+    certificate_path, key_path = f"{folder}/{certificate_name}", f"{folder}/{key_name}"
+    found = kept_authority(bench, certificate_path, key_path)
+    if found and is_wanted_authority(bench, found, wanted, name, root):
+        bench.files[certificate_path] = bench.existing[certificate_path]
+        bench.files[key_path] = bench.existing[key_path]
+        return found
+    key = issuing.new_key(wanted.key)
+    if root is None:
+        certificate = issuing.issue_root(name, key, days=wanted.days, now=bench.now)
+    else:
+        certificate = issuing.issue_intermediate(
+            name, key, root, days=wanted.days, purposes=bench.purposes[wanted.name], now=bench.now
+        )
+    bench.files[certificate_path] = issuing.certificate_pem(certificate)
+    bench.files[key_path] = issuing.key_pem(key)
+    bench.changes.append(f"authority {wanted.name}: {'renewed' if found else 'issued'} {certificate_name}")
+    return Issuer(certificate, key)
+
+
+def kept_authority(bench: Bench, certificate_path: str, key_path: str) -> Issuer | None:
+    """An authority as it lies on disk; None where there is none.  What is half there is an error, never overwritten."""
+    certificate_bytes, key_bytes = bench.existing.get(certificate_path), bench.existing.get(key_path)
+    if certificate_bytes is None and key_bytes is None:
+        return None
+    folder = certificate_path.rpartition("/")[0]
+    advice = f"put it back, or remove the folder {folder} to start over with a new authority"
+    if key_bytes is None:
+        raise InvalidInput(f"{key_path}: the authority's key is gone, its certificate is there; {advice}")
+    key = read_key(key_bytes)
+    if key is None:
+        raise InvalidInput(f"{key_path}: not a private key that can be read; {advice}")
+    if certificate_bytes is None:
+        raise InvalidInput(f"{certificate_path}: the authority's certificate is gone, its key is there; {advice}")
+    chain = read_certificates(certificate_bytes)
+    if not chain:
+        raise InvalidInput(f"{certificate_path}: not a certificate that can be read; {advice}")
+    if not same_key(chain[0], key):
+        raise InvalidInput(f"{certificate_path}: not the certificate of {key_path}; {advice}")
+    return Issuer(chain[0], key)
+
+
+def is_wanted_authority(
+    bench: Bench, found: Issuer, wanted: WantedAuthority, name: x509.Name, root: Issuer | None
+) -> bool:
+    signer = root or found
+    purposes = purposes_in(found.certificate)
+    return (
+        found.certificate.subject == name
+        and (root is None or purposes == bench.purposes[wanted.name])
+        and issuing.kind_of(found.key) == wanted.key
+        and is_signed_by(found.certificate, signer)
+        and lasts_as_wanted(found.certificate, wanted.days, root)
+        and has_life_left(found.certificate, bench.now)
+    )
+
+
+def purposes_of(wanted: Wanted) -> dict[str, tuple[ObjectIdentifier, ...]]:
+    """authority -> what it signs leaves for; an intermediate is held to that by its own extended key usage."""
+    servers = {server.authority for server in wanted.servers}
+    clients = {identity.authority for identity in wanted.identities}
+    return {
+        one.name: (
+            *([SERVER_AUTH] if one.name in servers else []),
+            *([CLIENT_AUTH] if one.name in clients or one.name not in servers else []),
+        )
+        for one in wanted.authorities
+    }
+
+
+def authority(
+    bench: Bench, wanted: WantedAuthority, root: Issuer, leaves: Issuer, revoked: Mapping[int, bool]
+) -> Authority:
+    """The authority with its CRLs: the root's first, then the intermediate's."""
+    path = f"{bench.layout.authorities}/{wanted.name}/crl.pem"
+    old = read_crls(bench.existing.get(path, b""))
+    crls = []
+    for signer in [root] if leaves is root else [root, leaves]:
+        serials = dict(revoked) if signer is leaves else {}
+        crls.append(crl(bench, signer, serials, old))
+    content = b"".join(crls)
+    if content != bench.existing.get(path):
+        bench.changes.append(f"authority {wanted.name}: issued crl.pem")
+    bench.files[path] = content
+    return Authority(root.certificate, leaves, tuple(crls))
+
+
+def crl(bench: Bench, signer: Issuer, serials: Mapping[int, bool], old: Sequence[x509.CertificateRevocationList]) -> bytes:
+    """One authority's CRL, kept while it says the same and is young enough.
+
+    serials: serial -> whether it is revoked now.  Serials that are unknown now but were revoked once stay revoked.
+    """
+    previous = next((c for c in old if c.issuer == signer.certificate.subject and is_crl_of(c, signer)), None)
+    before = {entry.serial_number for entry in previous} if previous else set()
+    reserved = issuing.reserved_revoked_serial(signer.certificate)
+    revoked = {serial for serial, now_revoked in serials.items() if now_revoked}
+    revoked |= {serial for serial in before if serial not in serials and serial != reserved}
+    if previous and before == revoked | {reserved} and crl_has_life_left(previous, bench.now):
+        return issuing.crl_pem(previous)
+    return issuing.crl_pem(issuing.issue_crl(signer, revoked, now=bench.now))
+
+
+def crl_has_life_left(found: x509.CertificateRevocationList, now: datetime) -> bool:
+    end = found.next_update_utc
+    return end is not None and end - now >= timedelta(days=CRL_DAYS) * LEFT_BEFORE_RENEWAL and found.last_update_utc <= now
+
+
+# Leaves
+
+
+def client(bench: Bench, wanted: WantedIdentity, signer: Issuer) -> Credential:
+    folder = f"{bench.layout.identities}/{wanted.name}"
+    template = [issuing.general_name(text) for text in wanted.san]
+
+    def make() -> Credential:
+        key = issuing.new_key(wanted.key)
+        return issuing.issue_client(
+            wanted.common_name, wanted.san, key, signer, days=wanted.days, now=bench.now
+        )
+
+    subject = issuing.client_subject(wanted.common_name)
+    paths = (f"{folder}/certificate.pem", f"{folder}/key.pem")
+    fits = fitting(bench, subject, template, wanted.key, wanted.days, CLIENT_AUTH, signer)
+    credential = leaf(bench, f"identity {wanted.name}", paths, fits, make)
+    bundle_path = f"{folder}/bundle.p12"
+    kept = bench.existing.get(bundle_path) if paths_unchanged(bench, paths) else None
+    bench.files[bundle_path] = kept or issuing.bundle(wanted.name, credential)
+    return credential
+
+
+def serve(bench: Bench, wanted: WantedServer, signer: Issuer) -> None:
+    names = [x509.DNSName(name) for name in (wanted.domain, *wanted.aliases)]
+
+    def make() -> Credential:
+        key = issuing.new_key(wanted.key)
+        return issuing.issue_server(wanted.domain, wanted.aliases, key, signer, days=wanted.days, now=bench.now)
+
+    folder = f"{wanted.host}/{bench.layout.certificates}"
+    subject = issuing.server_subject(wanted.domain)
+    fits = fitting(bench, subject, names, wanted.key, wanted.days, SERVER_AUTH, signer)
+    leaf(bench, f"host {wanted.host}", (f"{folder}/server.pem", f"{folder}/server.key"), fits, make)
+
+
+def leaf(
+    bench: Bench,
+    who: str,
+    paths: tuple[str, str],
+    misfit: Callable[[Credential], str | None],
+    make: Callable[[], Credential],
+) -> Credential:
+    """A leaf and its key, kept where nothing speaks against it, else made.  misfit: the reason, None where it fits."""
+    found = read_credential(*(bench.existing.get(path) for path in paths))
+    reason = misfit(found) if found else "there was none" if bench.existing.get(paths[0]) is None else "unreadable"
+    if found and reason is None:
+        for path in paths:
+            bench.files[path] = bench.existing[path]
+        return found
+    made = make()
+    bench.files[paths[0]], bench.files[paths[1]] = made.certificate_pem(), made.key_pem()
+    bench.changes.append(f"{who}: issued a certificate ({reason})")
+    return made
+
+
+def paths_unchanged(bench: Bench, paths: Iterable[str]) -> bool:
+    return all(bench.files[path] == bench.existing.get(path) for path in paths)
+
+
+def fitting(
+    bench: Bench,
+    subject: x509.Name,
+    names: Sequence[x509.GeneralName],
+    key: str,
+    days: int,
+    purpose: ObjectIdentifier,
+    signer: Issuer,
+) -> Callable[[Credential], str | None]:
+    """A judge of existing leaves: why one does not fit what is wanted, or None."""
+
+    def misfit(found: Credential) -> str | None:
+        one = found.certificate
+        if one.subject != subject or names_of(one) != list(names):
+            return "names changed"
+        if issuing.kind_of(found.key) != key or not same_key(one, found.key):
+            return "key changed"
+        if not is_signed_by(one, signer) or found.chain != signer.chain:
+            return "authority changed"
+        if purposes_in(one) != (purpose,):
+            return "purpose changed"
+        if not lasts_as_wanted(one, days, signer):
+            return "days changed"
+        return None if has_life_left(one, bench.now) else "about to expire"
+
+    return misfit
+
+
+# Hosts
+
+
+def equip(
+    bench: Bench, wanted: HostCertificates, authorities: Mapping[str, Authority], identities: Mapping[str, Credential]
+) -> None:
+    """Copies into a host's folder what its gateway reads: anchors are roots alone, so that callers send their chain."""
+    folder = f"{wanted.host}/{bench.layout.certificates}"
+    if wanted.client_authorities:
+        trusted = [authorities[name] for name in wanted.client_authorities]
+        bench.files[f"{folder}/client-authorities.pem"] = b"".join(issuing.certificate_pem(a.root) for a in trusted)
+        bench.files[f"{folder}/client-authorities.crl.pem"] = b"".join(a.crl_pem for a in trusted)
+    for name in wanted.upstream_authorities:
+        bench.files[f"{folder}/upstream/{name}.pem"] = issuing.certificate_pem(authorities[name].root)
+        bench.files[f"{folder}/upstream/{name}.crl.pem"] = authorities[name].crl_pem
+    for name in wanted.identities:
+        bench.files[f"{folder}/identities/{name}.pem"] = identities[name].certificate_pem()
+        bench.files[f"{folder}/identities/{name}.key"] = bench.files[f"{bench.layout.identities}/{name}/key.pem"]
+
+
+# Reading and judging
+
+
+def read_certificates(content: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError:
+        return []
+
+
+def read_key(content: bytes) -> PrivateKey | None:
+    try:
+        key = serialization.load_pem_private_key(content, None)
+    except (ValueError, TypeError):
+        return None
+    return key if isinstance(key, PrivateKey) else None
+
+
+def read_credential(certificate: bytes | None, key: bytes | None) -> Credential | None:
+    chain = read_certificates(certificate or b"")
+    private = read_key(key or b"")
+    return Credential(chain[0], private, tuple(chain[1:])) if chain and private else None
+
+
+def read_crls(content: bytes) -> list[x509.CertificateRevocationList]:
+    end = b"-----END X509 CRL-----"
+    found = []
+    for part in content.split(end)[:-1]:
+        try:
+            found.append(x509.load_pem_x509_crl(part + end + b"\n"))
+        except ValueError:
+            return []
+    return found
+
+
+def same_key(certificate: x509.Certificate, key: PrivateKey) -> bool:
+    return certificate.public_key() == key.public_key()
+
+
+def is_signed_by(certificate: x509.Certificate, signer: Issuer) -> bool:
+    try:
+        certificate.verify_directly_issued_by(signer.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def is_crl_of(found: x509.CertificateRevocationList, signer: Issuer) -> bool:
+    return found.is_signature_valid(signer.certificate.public_key())  # type: ignore[arg-type]
+
+
+def names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
+
+
+def purposes_in(certificate: x509.Certificate) -> tuple[ObjectIdentifier, ...]:
+    try:
+        return tuple(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return ()
+
+
+def lasts_as_wanted(certificate: x509.Certificate, days: int, issuer: Issuer | None) -> bool:
+    """Whether its life is the wanted one, or was cut short by its issuer's."""
+    whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc - issuing.BACKDATED
+    if whole == timedelta(days=days):
+        return True
+    return (
+        issuer is not None
+        and whole < timedelta(days=days)
+        and certificate.not_valid_after_utc == issuer.certificate.not_valid_after_utc
+    )
+
+
+def has_life_left(certificate: x509.Certificate, now: datetime) -> bool:
+    whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return (
+        certificate.not_valid_before_utc <= now
+        and certificate.not_valid_after_utc - now >= whole * LEFT_BEFORE_RENEWAL
+    )

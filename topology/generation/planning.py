@@ -1,0 +1,491 @@
+"""Every decision, once: names, addresses, guards, images, certificates.  Templates only print what stands here."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from topology.description import catalog
+from topology.description.loading import Description
+from topology.description.model import FromEnvironment, Host, Identity, Route, Service, Topology
+from topology.description.sources import content_hash
+from topology.generation.addressing import GATEWAY_SLOT, Network, Networks, default_networks, slots
+from topology.generation.certificates import (
+    HostCertificates,
+    Wanted,
+    WantedAuthority,
+    WantedIdentity,
+    WantedServer,
+)
+from topology.pki.issuing import authority_name, client_subject, intermediate_name, rfc2253
+
+INSIDE_PORT = 8080
+"""Where a gateway listens for its own host's services (GATEWAY_URL)."""
+
+HEALTH_PORT = 8081
+"""Where a gateway answers Docker's health check, inside its container alone."""
+
+UNPRIVILEGED_USER = 10001
+"""User and group of every container, and owner of the keys where the tool runs as root."""
+
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+"""Mozilla's intermediate profile for TLS 1.2; TLS 1.3 has its own suites."""
+
+CERTIFICATE_FACTS = {
+    "client_subject": "ssl_client_s_dn",
+    "client_issuer": "ssl_client_i_dn",
+    "client_serial": "ssl_client_serial",
+    "client_fingerprint": "ssl_client_fingerprint",
+}
+"""Our variable for what nginx knows of a certificate -> nginx's variable.  Ours are empty unless it was verified."""
+
+FORWARDED_HEADERS = (
+    ("X-Request-ID", "$trace_id"),
+    ("X-Forwarded-For", "$forwarded_for"),
+    ("X-Forwarded-Proto", "$forwarded_proto"),
+    ("X-Forwarded-Host", "$forwarded_host"),
+    ("X-Forwarded-Prefix", "$forwarded_prefix"),
+    ("Upgrade", "$upgrade"),
+    ("Connection", "$connection_upgrade"),
+)
+
+REMOVED_HEADERS = (
+    "Forwarded",
+    "X-Real-IP",
+    "X-Forwarded-Port",
+    "X-Forwarded-Server",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Client-Cert",
+    "X-Client-Cert",
+    "X-SSL-Cert",
+    "X-SSL-Client-Cert",
+    "Ssl-Client-Cert",
+)
+"""Other headers that frameworks and proxies read as facts about the caller; nobody may forge them."""
+
+CALLER_HEADERS = (
+    ("X-SSL-Client-Verify", "$client_verify"),
+    ("X-SSL-Client-S-DN", "$client_subject"),
+    ("X-SSL-Client-I-DN", "$client_issuer"),
+    ("X-SSL-Client-Serial", "$client_serial"),
+    ("X-SSL-Client-Fingerprint", "$client_fingerprint"),
+)
+
+
+@dataclass(frozen=True)
+class ImageBuild:
+    """An image that the tool builds: its tag, the folder with the Dockerfile, the build arguments."""
+
+    tag: str
+    folder: Path
+    arguments: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    name: str
+    image: str
+    built: bool
+    compose_address: str
+    environment: tuple[tuple[str, str], ...]
+    health_command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An nginx upstream.  Kept connections are shared within one, so each identity has one of its own."""
+
+    name: str
+    server: str
+    comment: str
+    idle_seconds: int
+
+
+@dataclass(frozen=True)
+class Egress:
+    """How a location calls another host: whom it expects there, and as whom it comes."""
+
+    domain: str
+    authority: str
+    identity: str | None
+
+
+@dataclass(frozen=True)
+class Location:
+    """A route as nginx sees it.  callers: issuer|subject of those who may pass; empty lets every guard-passer in."""
+
+    prefix: str
+    answer: str
+    inside_only: bool
+    verified_only: bool
+    callers: tuple[str, ...]
+    forwarded_prefix: str
+    headers: str
+    egress: Egress | None
+    target: str
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Another host's gateway, as this one sees it on the network that stands for the internet."""
+
+    host: str
+    domain: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Redirect:
+    http: int
+    suffix: str
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    name: str
+    project: str
+    names: tuple[str, ...]
+    tls: bool
+    verify_client: str
+    http_port: str
+    https_port: str
+    redirect: Redirect | None
+    gateway_image: str
+    health_command: tuple[str, ...]
+    internet_address: str
+    compose_inside_address: str
+    inside_address: str
+    inside_subnet: str
+    inside_range: str
+    inside_router: str
+    called_hosts: tuple[Gateway, ...]
+    calling_gateways: tuple[Gateway, ...]
+    upstreams: tuple[Upstream, ...]
+    locations: tuple[Location, ...]
+    services: tuple[ServicePlan, ...]
+    has_pages: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    lab: str
+    hosts: tuple[HostPlan, ...]
+    images: tuple[ImageBuild, ...]
+    certificates: Wanted
+    networks: Networks
+
+    def host(self, name: str) -> HostPlan:
+        return next(host for host in self.hosts if host.name == name)
+
+
+def default_networks_of(topology: Topology) -> Networks:
+    return default_networks(topology.name, {name: len(host.services) for name, host in topology.hosts.items()})
+
+
+def plan(description: Description, networks: Networks | None = None) -> Plan:
+    """All decisions for a topology.
+
+    networks: where this run's containers live, if not where the topology puts them by default.  They reach the
+    gateways' configuration; Compose files always carry the default, which `up` overrides by variables.
+    """
+    topology = description.topology
+    images = {(h, s): image_of(description, h, s) for h, host in topology.hosts.items() for s in host.services}
+    gateway_image = build("gateway", catalog.shipped_services() / "gateway", {})
+    actual = networks or default_networks_of(topology)
+    hosts = tuple(plan_host(description, name, actual, images, gateway_image) for name in topology.hosts)
+    builds = {image.tag: image for image in (gateway_image, *images.values()) if isinstance(image, ImageBuild)}
+    return Plan(
+        lab=topology.name,
+        hosts=hosts,
+        images=tuple(builds.values()),
+        certificates=wanted_certificates(topology),
+        networks=actual,
+    )
+
+
+def from_environment(topology: Topology) -> tuple[str, ...]:
+    """The variables that services take from the environment of `up`."""
+    return unique(
+        value.from_env
+        for host in topology.hosts.values()
+        for service in host.services.values()
+        for value in service.environment.values()
+        if isinstance(value, FromEnvironment)
+    )
+
+
+# Images
+
+
+def image_of(description: Description, host: str, name: str) -> ImageBuild | str:
+    """The image of a service: one to build, or the name of a ready one."""
+    service = description.topology.hosts[host].services[name]
+    if service.image is not None:
+        return service.image
+    if service.build is not None:
+        return build(f"{description.topology.name}-{name}", description.file.parent / service.build, {})
+    kind = description.kinds[str(service.kind)]
+    path = base_path(description, description.topology.hosts[host], name)
+    return build(kind.name, kind.folder, {"BASE_PATH": path} if kind.base_path else {})
+
+
+def build(name: str, folder: Path, arguments: Mapping[str, str]) -> ImageBuild:
+    tag = f"mtls-lab/{name}:{content_hash(folder, arguments)[:12]}"
+    return ImageBuild(tag, folder, tuple(sorted(arguments.items())))
+
+
+def base_path(description: Description, host: Host, name: str) -> str:
+    """Below which path a service itself answers: its prefix without the slash, if its kind is built for one.
+
+    Loading sees to it that such a service has exactly one route.
+    """
+    kind = description.kinds.get(host.services[name].kind or "")
+    if kind is None or not kind.base_path:
+        return ""
+    return next(prefix for prefix, route in host.routes.items() if route.service == name).rstrip("/")
+
+
+# Hosts
+
+
+def plan_host(
+    description: Description,
+    name: str,
+    networks: Networks,
+    images: Mapping[tuple[str, str], ImageBuild | str],
+    gateway_image: ImageBuild,
+) -> HostPlan:
+    topology = description.topology
+    host = topology.hosts[name]
+    default = default_networks_of(topology)
+    inside, default_inside = networks.inside[name], default.inside[name]
+    internet_slots = slots(topology.hosts, networks.internet)
+    service_slots = slots(host.services, inside)
+
+    def gateway(other: str, address: str) -> Gateway:
+        return Gateway(other, topology.hosts[other].domain, address)
+
+    called = dict.fromkeys(route.host for route in host.routes.values() if route.host is not None)
+    callers = [n for n, h in topology.hosts.items() if any(route.host == name for route in h.routes.values())]
+    return HostPlan(
+        name=name,
+        project=f"{topology.name}-{name}",
+        names=(host.domain, *host.aliases),
+        tls=host.tls is not None,
+        verify_client=verify_client(host),
+        http_port=str(host.publish.http or ""),
+        https_port=str(host.publish.https or ""),
+        redirect=redirect(host),
+        gateway_image=gateway_image.tag,
+        health_command=health_command(HEALTH_PORT, "/"),
+        internet_address=compose_address("INTERNET", default.internet, internet_slots[name]),
+        compose_inside_address=compose_address("INSIDE", default_inside, GATEWAY_SLOT),
+        inside_address=inside.address(GATEWAY_SLOT),
+        inside_subnet=compose_prefix("INSIDE", default_inside) + default_inside.subnet_ending,
+        inside_range=compose_prefix("INSIDE", default_inside) + default_inside.dynamic_ending,
+        inside_router=compose_address("INSIDE", default_inside, 1),
+        called_hosts=tuple(
+            gateway(other, compose_address("INTERNET", default.internet, internet_slots[other])) for other in called
+        ),
+        calling_gateways=tuple(
+            gateway(other, networks.internet.address(internet_slots[other])) for other in callers if other != name
+        ),
+        upstreams=upstreams(topology, host, {s: inside.address(slot) for s, slot in service_slots.items()}),
+        locations=tuple(location(description, name, prefix) for prefix in host.routes),
+        services=tuple(
+            plan_service(
+                service_name,
+                service,
+                images[name, service_name],
+                compose_address("INSIDE", default_inside, service_slots[service_name]),
+                base_path(description, host, service_name) + (service.health or "/"),
+            )
+            for service_name, service in host.services.items()
+        ),
+        has_pages="/" not in host.routes,
+    )
+
+
+def compose_prefix(variable: str, default: Network) -> str:
+    return f"${{MTLS_LAB_{variable}:-{default.prefix}}}"
+
+
+def compose_address(variable: str, default: Network, slot: int) -> str:
+    """An address in a Compose file: `up` may move the network, the last octets stay."""
+    return compose_prefix(variable, default) + default.ending(slot)
+
+
+def verify_client(host: Host) -> str:
+    """nginx's ssl_verify_client: it stands per server, so a route's own demand is a guard in its location."""
+    if host.client_certificates is None:
+        return "off"
+    return "on" if host.client_certificates.verify == "always" else "optional"
+
+
+def redirect(host: Host) -> Redirect | None:
+    """Where the published http port sends its callers; None where Docker chooses a port."""
+    if host.publish.http is None or host.publish.https is None:
+        return None
+    return Redirect(host.publish.http, "" if host.publish.https == 443 else f":{host.publish.https}")
+
+
+def plan_service(
+    name: str, service: Service, image: ImageBuild | str, address: str, health: str
+) -> ServicePlan:
+    environment = {"SERVICE_NAME": literal(name), "GATEWAY_URL": literal(f"http://gateway:{INSIDE_PORT}")}
+    for variable, value in service.environment.items():
+        environment[variable] = f'"${{{value.from_env}-}}"' if isinstance(value, FromEnvironment) else literal(value)
+    return ServicePlan(
+        name=name,
+        image=image.tag if isinstance(image, ImageBuild) else image,
+        built=isinstance(image, ImageBuild),
+        compose_address=address,
+        environment=tuple(environment.items()),
+        health_command=health_command(service.port or 0, health) if service.kind else (),
+    )
+
+
+def literal(text: str) -> str:
+    """A YAML string that Compose takes for itself: `$` doubled."""
+    return json.dumps(text, ensure_ascii=False).replace("$", "$$")
+
+
+def health_command(port: int, path: str) -> tuple[str, ...]:
+    """Exit 0 where GET path answers 2xx.  bash's /dev/tcp: images need no HTTP client for it.
+
+    Only kinds and gateways get one; a ready image or a build of the author's keeps its own HEALTHCHECK, and is proven
+    through its gateway.
+    """
+    request = shlex.quote(f"GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+    script = f'exec 3<>/dev/tcp/127.0.0.1/{port} && printf {request} >&3 && read -r _ status _ <&3 && [[ $status == 2* ]]'
+    return ("CMD", "bash", "-c", script)
+
+
+# Routes
+
+
+def upstreams(topology: Topology, host: Host, addresses: Mapping[str, str]) -> tuple[Upstream, ...]:
+    """One per service, and one per remote host and identity.
+
+    Connections and TLS sessions to an upstream are reused whatever location asks: were two identities to share one,
+    a call could arrive under the other's name.
+    """
+    # Below the 5 seconds after which Node.js and uvicorn close an idle connection: a request never meets a closing one.
+    services = [
+        Upstream(name, f"{address}:{host.services[name].port}", name, 4) for name, address in addresses.items()
+    ]
+    remotes = {
+        upstream_name(route): Upstream(upstream_name(route), f"{topology.hosts[route.host].domain}:443", "", 60)
+        for route in host.routes.values()
+        if route.host is not None
+    }
+    return (*services, *remotes.values())
+
+
+def upstream_name(route: Route) -> str:
+    """Names of services and hosts have no dots, so these never meet."""
+    if route.service is not None:
+        return route.service
+    return f"{route.host}.as.{route.identity}" if route.identity else f"{route.host}.without-identity"
+
+
+def location(description: Description, host_name: str, prefix: str) -> Location:
+    topology = description.topology
+    host = topology.hosts[host_name]
+    route = host.routes[prefix]
+    return Location(
+        prefix=prefix,
+        answer=answer(route),
+        inside_only=route.internal,
+        verified_only=route.client_certificate == "required",
+        callers=tuple(caller(topology, topology.identities[name]) for name in route.allow),
+        forwarded_prefix=prefix.rstrip("/"),
+        headers="egress-headers.conf" if route.host else "service-headers.conf",
+        egress=egress(topology, route),
+        target=target(route, prefix),
+    )
+
+
+def answer(route: Route) -> str:
+    """The route in words, for readers of the configuration and of the host's index page."""
+    goes = f"service {route.service}" if route.service else f"host {route.host}, {route.to}"
+    comes = f" as {route.identity}" if route.identity else ""
+    who = "everyone"
+    if route.internal:
+        who = "this host's own services alone"
+    elif route.allow:
+        who = ", ".join(route.allow) + " alone"
+    elif route.client_certificate == "required":
+        who = "callers with a verified certificate"
+    return f"{goes}{comes}: {who}"
+
+
+def caller(topology: Topology, identity: Identity) -> str:
+    """An identity as nginx names it: issuer and subject together."""
+    authority = topology.authorities[identity.authority]
+    name = intermediate_name if authority.intermediate else authority_name
+    issuer = name(topology.name, identity.authority)
+    return f"{rfc2253(issuer)}|{rfc2253(client_subject(identity.common_name))}"
+
+
+def egress(topology: Topology, route: Route) -> Egress | None:
+    if route.host is None:
+        return None
+    remote = topology.hosts[route.host]
+    if remote.tls is None:
+        raise AssertionError(f"a route to plain host {route.host} passed validation")
+    return Egress(remote.domain, remote.tls.authority, route.identity)
+
+
+def target(route: Route, prefix: str) -> str:
+    """nginx replaces the location's prefix by the path given here, after it has normalised the caller's."""
+    if route.host is not None:
+        return f"https://{upstream_name(route)}{route.to}"
+    return f"http://{upstream_name(route)}" + ("/" if route.strip_prefix else prefix)
+
+
+# Certificates
+
+
+def wanted_certificates(topology: Topology) -> Wanted:
+    return Wanted(
+        lab=topology.name,
+        authorities=tuple(
+            WantedAuthority(name, a.key, a.days, a.intermediate) for name, a in topology.authorities.items()
+        ),
+        identities=tuple(
+            WantedIdentity(name, i.authority, i.common_name, i.san, i.days, i.key, i.revoked)
+            for name, i in topology.identities.items()
+        ),
+        servers=tuple(
+            WantedServer(name, host.domain, host.aliases, host.tls.authority, host.tls.key, host.tls.days)
+            for name, host in topology.hosts.items()
+            if host.tls is not None
+        ),
+        hosts=tuple(host_certificates(topology, name) for name in topology.hosts),
+    )
+
+
+def host_certificates(topology: Topology, name: str) -> HostCertificates:
+    """What one host needs, and nothing else."""
+    host = topology.hosts[name]
+    calls = [route for route in host.routes.values() if route.host is not None]
+    remotes = [topology.hosts[str(route.host)].tls for route in calls]
+    return HostCertificates(
+        host=name,
+        client_authorities=host.client_certificates.authority if host.client_certificates else (),
+        upstream_authorities=unique(tls.authority for tls in remotes if tls),
+        identities=unique(route.identity for route in calls if route.identity),
+    )
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,159 @@
+"""{path: content} -> disk, and the differences between the two.  The one place that writes a lab's files.
+
+Each file is replaced in one step, so that whoever reads it, or kills the tool, finds the old one or the new one whole.
+Folders are never replaced: containers have them mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from topology.errors import LabError
+
+GENERATED = ("compose.yaml", "nginx", "pages", "files")
+"""What generation owns in a host's folder; anything else there is left alone."""
+
+
+class NotWritten(LabError):
+    """A file or folder could not be written; what stood there before still stands."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Difference:
+    path: str
+    kind: Literal["missing", "differs", "unexpected"]
+    written: str
+    wanted: str
+
+
+def differences(folder: Path, files: Mapping[str, str]) -> tuple[Difference, ...]:
+    """How the generated files on disk differ from what they should be, by path.
+
+    folder: the lab's folder, `compose/<lab>`; files: what `rendering.render` gives.
+    """
+    hosts = {path.partition("/")[0] for path in files}
+    found = {str(path.relative_to(folder)): path for path in generated_files(folder, hosts)}
+    wanted = {path: text.encode() for path, text in files.items()}
+    return tuple(
+        difference
+        for path in sorted(found.keys() | wanted.keys())
+        if (difference := compare(path, found.get(path), wanted.get(path)))
+    )
+
+
+def compare(path: str, found: Path | None, wanted: bytes | None) -> Difference | None:
+    written = found.read_bytes() if found is not None else None
+    if written == wanted:
+        return None
+    kind: Literal["missing", "differs", "unexpected"] = (
+        "missing" if written is None else "unexpected" if wanted is None else "differs"
+    )
+    return Difference(path, kind, text_of(written), text_of(wanted))
+
+
+def text_of(content: bytes | None) -> str:
+    return (content or b"").decode(errors="replace")
+
+
+def generated_files(folder: Path, hosts: Collection[str]) -> Iterator[Path]:
+    """What generation wrote, for hosts that are in the topology or once were."""
+    if (ignored := folder / ".gitignore").is_file():
+        yield ignored
+    for host in sorted(folder.iterdir()) if folder.is_dir() else ():
+        certificates = host.name.startswith(("authorities", "identities")) and host.name not in hosts
+        if certificates or not host.is_dir():
+            continue
+        for name in GENERATED:
+            yield from files_below(host / name)
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        yield from (below for below in sorted(path.rglob("*")) if below.is_file())
+
+
+def synchronise(folder: Path, files: Mapping[str, str]) -> tuple[Difference, ...]:
+    """Makes the generated files on disk what they should be; returns what was different before."""
+    found = differences(folder, files)
+    for difference in found:
+        if difference.kind == "unexpected":
+            remove(folder / difference.path)
+        else:
+            write(folder / difference.path, difference.wanted.encode())
+    return found
+
+
+def write_all(folder: Path, files: Mapping[str, tuple[bytes, int]], owner: tuple[int, int] | None = None) -> list[str]:
+    """Writes what is not there already, with its mode and owner; returns the paths that changed.
+
+    files: path below the folder -> content and mode; owner: user and group, None for the caller's.
+    """
+    changed = []
+    for path, (content, mode) in files.items():
+        target = folder / path
+        if not is_written(target, content, mode, owner):
+            write(target, content, mode, owner)
+            changed.append(path)
+    return changed
+
+
+def is_written(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None) -> bool:
+    try:
+        status = path.stat()
+        same_owner = owner is None or (status.st_uid, status.st_gid) == owner
+        return same_owner and stat.S_IMODE(status.st_mode) == mode and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def write(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replaces one file in one step.  A key is never readable by others, not even for a moment."""
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    try:
+        make_folder(path.parent)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if owner is not None:
+            os.chown(temporary, *owner)
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise NotWritten(f"{path}: cannot be written: {error.strerror}; what stood there before still stands") from error
+
+
+def make_folder(path: Path) -> None:
+    """A folder that containers can read, whatever the caller's umask."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+    except OSError as error:
+        raise NotWritten(f"{path}: the folder cannot be made: {error.strerror}") from error
+
+
+def remove(path: Path) -> None:
+    """Removes one generated file, and its folder when that is empty then."""
+    try:
+        path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
+    except OSError as error:
+        raise NotWritten(f"{path}: cannot be removed: {error.strerror}") from error

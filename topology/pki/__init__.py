@@ -1,0 +1,1 @@
+"""Certificates as values, good and bad ones."""

@@ -1,0 +1,1 @@
+"""Who gets in, and the evidence for it."""

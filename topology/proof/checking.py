@@ -1,0 +1,106 @@
+"""Check and Observation -> Verdict: every cell in parallel, and what is wrong with those that are wrong."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from topology.errors import InvalidInput, NotReady
+from topology.proof import expectation
+from topology.proof.expectation import Check
+from topology.proof.probing import Observation, credentials, probe
+from topology.runtime.running import RunningLab
+
+AT_ONCE = 8
+
+PASSING = (404, 502, 503, 504)
+"""Answers that a gateway gives while a service starts or a reload is under way; anything else is its last word."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    check: Check
+    observation: Observation
+
+    @property
+    def ok(self) -> bool:
+        return self.observation.status == self.check.expected
+
+    @property
+    def observed(self) -> int | str:
+        """The status, or in words why there was none."""
+        return self.observation.status if self.observation.status is not None else self.observation.failure
+
+
+def run(
+    checks: Sequence[Check],
+    lab: RunningLab,
+    *,
+    only: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Verdict, ...]:
+    """Sends all checks, several at once, and judges the answers; the order is that of the checks.
+
+    only: a pattern with `*`, or a part, of the ids to run; InvalidInput where it matches none.
+    Raises NotReady where the lab's certificates are not there.
+    """
+    chosen = select(checks, only)
+
+    def judge(numbered: tuple[int, Check]) -> Verdict:
+        number, check = numbered
+        progress(f"{number} of {len(chosen)}: {check.id}")
+        return Verdict(check, probe(check, lab, shown))
+
+    with credentials(chosen, lab, datetime.now(UTC)) as shown, ThreadPoolExecutor(AT_ONCE) as pool:
+        return tuple(pool.map(judge, enumerate(chosen, 1)))
+
+
+def select(checks: Sequence[Check], only: str | None) -> tuple[Check, ...]:
+    if only is None:
+        return tuple(checks)
+    chosen = tuple(check for check in checks if only in check.id or fnmatch.fnmatchcase(check.id, only))
+    if not chosen:
+        example = f"; an id looks like '{checks[0].id}'" if checks else "; the topology has no routes"
+        raise InvalidInput(f"--only '{only}' matches no cell{example}")
+    return chosen
+
+
+def wait_until_served(
+    lab: RunningLab, deadline: float, alarm: Callable[[], None], progress: Callable[[str], None]
+) -> None:
+    """Returns when each route that should answer somebody with 200 has done so, through every gateway on its way.
+
+    deadline: on the monotonic clock; alarm: called between attempts, raises where waiting is in vain.
+    Raises NotReady with the routes and what they answered last; at once where an answer is a refusal.
+    """
+    waiting = first_successes(expectation.checks(lab.topology))
+    pause = 0.05
+    while waiting:
+        verdicts = run(waiting, lab)
+        for verdict in verdicts:
+            if verdict.ok:
+                progress(f"{verdict.check.host} {verdict.check.path}: answers")
+        failed = [verdict for verdict in verdicts if not verdict.ok]
+        final = [v for v in failed if v.observation.status is not None and v.observation.status not in PASSING]
+        if final or (failed and time.monotonic() > deadline):
+            lines = [f"{v.check.host} {v.check.path} answers {v.observed} instead of 200 to {v.check.caller}: "
+                     f"{v.observation.detail.strip()[:200]}" for v in final or failed]  # fmt: skip
+            raise NotReady("the lab runs, but does not answer as it should:\n" + "\n".join(lines))
+        waiting = tuple(verdict.check for verdict in failed)
+        if waiting:
+            alarm()
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1)
+
+
+def first_successes(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """One check for each route and path: the first that somebody passes."""
+    found: dict[tuple[str, str], Check] = {}
+    for check in checks:
+        if check.expected == 200:
+            found.setdefault((check.host, check.path), check)
+    return tuple(found.values())

@@ -1,0 +1,230 @@
+"""Check -> Observation: a real request over a real socket, fully verified.
+
+The prober connects to the address where the gateway is published and speaks under the host's own name: in SNI, in the
+Host header, and when it verifies the server's certificate against the one authority that issued it.
+"""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import PoolManager
+from urllib3.util.connection import create_connection
+
+from topology.errors import NotReady
+from topology.pki import forging
+from topology.pki.issuing import Credential, Issuer, PrivateKey
+from topology.proof.expectation import Caller, Check
+from topology.runtime.running import Endpoint, RunningLab
+
+TIMEOUT_SECONDS = 10
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What came back: a status, or the way in which nothing did.  request_id: finds it in the gateways' logs."""
+
+    status: int | None
+    failure: str
+    detail: str
+    request_id: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Files:
+    """A caller's certificate and key as files, which is how TLS libraries take them."""
+
+    certificate: Path
+    key: Path
+
+
+# Certificates to show
+
+
+@contextmanager
+def credentials(checks: tuple[Check, ...], lab: RunningLab, now: datetime) -> Iterator[Mapping[Caller, Files]]:
+    """Every certificate that the checks show: identities as they lie on disk, bad ones signed for the occasion.
+
+    They lie in a folder of their own, readable by this user alone, until the context ends.
+    Raises NotReady where the lab's certificates are not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="mtls-lab-") as folder:
+        shown = dict.fromkeys(check.shown for check in checks if check.shown.identity is not None)
+        yield {caller: files_of(caller, lab, Path(folder), n, now) for n, caller in enumerate(shown)}
+
+
+def files_of(caller: Caller, lab: RunningLab, folder: Path, number: int, now: datetime) -> Files:
+    if caller.name == caller.identity:
+        own = lab.identities / caller.name
+        found = Files(own / "certificate.pem", own / "key.pem")
+        if not (found.certificate.is_file() and found.key.is_file()):
+            raise NotReady(f"{own} has no certificate and key; run `mtls-lab up` to issue them")
+        return found
+    credential = made(caller, lab, now)
+    files = Files(folder / f"{number}.pem", folder / f"{number}.key")
+    files.certificate.write_bytes(credential.certificate_pem())
+    files.key.touch(0o600)
+    files.key.write_bytes(credential.key_pem())
+    return files
+
+
+def made(caller: Caller, lab: RunningLab, now: datetime) -> Credential:
+    """A certificate that the topology does not give out: flawed, or the same name from another authority."""
+    identity = lab.topology.identities[caller.identity or ""]
+    forger = forging.FORGERS[caller.flaw] if caller.flaw else forging.genuine
+    return forger(authority(lab, caller.authority), identity.common_name, identity.san, now)
+
+
+def authority(lab: RunningLab, name: str) -> Issuer:
+    """The issuer of an authority's leaves, with its key."""
+    folder = lab.authorities / name
+    stem = "intermediate" if lab.topology.authorities[name].intermediate else None
+    certificate_path = folder / (f"{stem}.pem" if stem else "certificate.pem")
+    key_path = folder / (f"{stem}-key.pem" if stem else "key.pem")
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key = serialization.load_pem_private_key(key_path.read_bytes(), None)
+    except (OSError, ValueError) as error:
+        raise NotReady(f"{folder}: the authority cannot be read ({error}); run `mtls-lab up` to issue it") from error
+    if not isinstance(key, PrivateKey):
+        raise NotReady(f"{key_path}: not a kind of key that an authority here can have")
+    return Issuer(certificate, key, (certificate,) if stem else ())
+
+
+# Requests
+
+
+def probe(check: Check, lab: RunningLab, shown: Mapping[Caller, Files]) -> Observation:
+    """Sends one request on a connection of its own and says what came back.  Never raises for what the peer does."""
+    host = lab.topology.hosts[check.host]
+    endpoint = lab.endpoints[check.host]
+    plain = check.tls == "plain"
+    port = endpoint.http if plain else endpoint.https
+    if port is None:
+        return Observation(None, "not published", f"{check.host} has no such port", "", 0)
+    context = None
+    if host.tls is not None and not plain:
+        anchor = lab.authorities / host.tls.authority / "certificate.pem"
+        context = tls_context(anchor, shown.get(check.shown), check.tls)
+    url = f"{'http' if plain else 'https'}://{host.domain}:{port}{check.path}"
+    return request(url, endpoint, context)
+
+
+def request(url: str, endpoint: Endpoint, context: ssl.SSLContext | None) -> Observation:
+    request_id = str(uuid.uuid4())
+    began = time.monotonic()
+    status, failure, detail = None, "", ""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount(url, Direct(endpoint.address, context))
+        try:
+            answer = session.get(
+                url,
+                headers={"X-Request-ID": request_id, "Connection": "close"},
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )
+            status, detail = answer.status_code, answer.text[:300]
+        except requests.RequestException as error:
+            failure, detail = named_failure(error)
+    return Observation(status, failure, detail, request_id, time.monotonic() - began)
+
+
+def tls_context(anchor: Path, shown: Files | None, version: str) -> ssl.SSLContext:
+    """One TLS version, one trusted authority, strict verification, at most one certificate to show."""
+    try:
+        return cached_context(anchor, anchor.stat().st_mtime_ns, shown, version)
+    except (OSError, ssl.SSLError) as error:
+        raise NotReady(f"{anchor}: no certificate to trust there ({error}); run `mtls-lab up` to issue it") from error
+
+
+@lru_cache(maxsize=256)
+def cached_context(anchor: Path, written: int, shown: Files | None, version: str) -> ssl.SSLContext:
+    """written: when the anchor was, so that a new one is read; files that are shown have names of their own each run."""
+    context = ssl.create_default_context(cafile=str(anchor))
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.minimum_version = context.maximum_version = VERSIONS[version]
+    if shown is not None:
+        context.load_cert_chain(shown.certificate, shown.key)
+    return context
+
+
+def named_failure(error: BaseException) -> tuple[str, str]:
+    """In a word, what happened where no answer came, and what the libraries said of it."""
+    detail = str(error)
+    causes = list(chain_of(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return "server certificate refused", detail
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return "handshake refused", detail
+    if any(isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in causes):
+        return "connection reset", detail
+    if isinstance(error, requests.Timeout):
+        return "timeout", detail
+    return "no connection", detail
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    seen: list[Any] = [error]
+    while seen:
+        one = seen.pop()
+        yield one
+        seen += [e for e in (one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
+                 if isinstance(e, BaseException)]  # fmt: skip
+
+
+class Direct(HTTPAdapter):
+    """Connects to one address whatever the URL's name says; the name still is what TLS and HTTP see."""
+
+    def __init__(self, address: str, context: ssl.SSLContext | None) -> None:
+        self.address = address
+        self.context = context
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
+        address = self.address
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> Any:
+                return create_connection((address, self.port), self.timeout)
+
+        class Encrypted(HTTPSConnection):
+            def _new_conn(self) -> Any:
+                return create_connection((address, self.port), self.timeout)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class EncryptedPool(HTTPSConnectionPool):
+            ConnectionCls = Encrypted
+
+        if self.context is not None:
+            settings["ssl_context"] = self.context
+        self.poolmanager = PoolManager(*arguments, **settings)
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": EncryptedPool}
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """requests would put its own trust store over the context's: the context alone decides."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self.context} if self.context is not None else {}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing to add: verification is the context's, and it is required there."""

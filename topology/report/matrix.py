@@ -1,0 +1,99 @@
+"""Verdicts as people read them: a table per host, callers against routes, wrong cells marked; as JSON; as JUnit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from topology.proof.checking import Verdict
+
+WRONG = "✗"
+
+
+def show(verdicts: Sequence[Verdict]) -> None:
+    """Prints a table for each host, then each wrong cell with what was expected and why, then the sum."""
+    console = Console(highlight=False)
+    for host in dict.fromkeys(verdict.check.host for verdict in verdicts):
+        console.print(table(host, [verdict for verdict in verdicts if verdict.check.host == host]))
+    wrong = [verdict for verdict in verdicts if not verdict.ok]
+    for verdict in wrong:
+        console.print(Text(f"{WRONG} {explained(verdict)}"))
+    as_expected = len(verdicts) - len(wrong)
+    console.print(Text(f"{len(verdicts)} cells: {as_expected} as the topology says, {len(wrong)} wrong"))
+
+
+def table(host: str, verdicts: Sequence[Verdict]) -> Table:
+    made = Table(title=host, title_justify="left", title_style="bold")
+    made.add_column("caller", no_wrap=True)
+    columns = list(dict.fromkeys(column_of(verdict) for verdict in verdicts))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for caller in dict.fromkeys(verdict.check.caller for verdict in verdicts):
+        cells = [
+            [v for v in verdicts if v.check.caller == caller and column_of(v) == column] for column in columns
+        ]
+        made.add_row(caller, *(cell(found) for found in cells))
+    return made
+
+
+def column_of(verdict: Verdict) -> str:
+    check = verdict.check
+    return check.path if check.via == "direct" else f"{check.path} via {check.via}"
+
+
+def cell(verdicts: Sequence[Verdict]) -> Text:
+    """One caller on one route: a status, or one for each TLS version where they differ; wrong ones carry a mark."""
+    if not verdicts:
+        return Text("")
+    marks = [
+        f"{v.observed}" if v.ok else f"{WRONG} {v.observed} (expected {v.check.expected})" for v in verdicts
+    ]
+    if len(set(marks)) > 1:
+        marks = [f"{v.check.tls}: {mark}" for v, mark in zip(verdicts, marks, strict=True)]
+    ok = all(verdict.ok for verdict in verdicts)
+    return Text("\n".join(dict.fromkeys(marks)), style="" if ok else "bold red")
+
+
+def explained(verdict: Verdict) -> str:
+    detail = f" {verdict.observation.detail.strip()}" if verdict.observation.status is None else ""
+    request = f" (request {verdict.observation.request_id})" if verdict.observation.request_id else ""
+    return f"{verdict.check.id}: got {verdict.observed}.{detail} {verdict.check.why}{request}"
+
+
+def as_json(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
+    return [
+        {
+            "id": v.check.id,
+            "host": v.check.host,
+            "route": v.check.route,
+            "caller": v.check.caller,
+            "via": v.check.via,
+            "tls": v.check.tls,
+            "path": v.check.path,
+            "expected": v.check.expected,
+            "observed": v.observed,
+            "ok": v.ok,
+            "why": v.check.why,
+            "request_id": v.observation.request_id,
+        }
+        for v in verdicts
+    ]
+
+
+def junit(verdicts: Sequence[Verdict]) -> str:
+    """JUnit XML with one test case per cell."""
+    wrong = sum(not verdict.ok for verdict in verdicts)
+    suite = ElementTree.Element("testsuite", name="mtls-lab check", tests=str(len(verdicts)), failures=str(wrong))
+    for verdict in verdicts:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"mtls-lab.{verdict.check.host}", name=verdict.check.id,
+            time=f"{verdict.observation.seconds:.3f}",
+        )  # fmt: skip
+        if not verdict.ok:
+            ElementTree.SubElement(case, "failure", message=explained(verdict))
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,106 @@
+"""Docker networks of a lab: found again, or put where neither another network nor a VPN is."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from topology.description.model import Topology
+from topology.errors import NotReady
+from topology.generation.addressing import Network, Networks, candidates
+from topology.generation.planning import default_networks_of
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+ROUTES = Path("/proc/net/route")
+
+
+def choose(client: DockerClient, topology: Topology, project: Callable[[str], str], internet: str) -> Networks:
+    """The networks of this run: those that it already has, else the default ones, else the next that are free.
+
+    project: host -> its Compose project's name; internet: name of the network that joins the hosts.
+    """
+    existing = {str(n.name): subnets(n.attrs) for n in client.networks.list()}
+    own = {internet, *(f"{project(host)}_inside" for host in topology.hosts)}
+    taken = [net for name, nets in existing.items() if name not in own for net in nets]
+    taken += [net for net in routed(read_routes()) if not any(net in existing.get(name, ()) for name in own)]
+
+    def place(name: str, default: Network, seed: str, size: int) -> Network:
+        here = [network for network in map(network_of, existing.get(name, ())) if network and network.small == default.small]
+        if here:
+            chosen = here[0]
+        else:
+            free = (n for n in (default, *candidates(seed, size)) if not any(n.subnet.overlaps(t) for t in taken))
+            found = next(free, None)
+            if found is None:
+                raise NotReady(f"no private network is free for {name}; remove unused ones with `docker network prune`")
+            chosen = found
+        taken.append(chosen.subnet)
+        return chosen
+
+    defaults = default_networks_of(topology)
+    return Networks(
+        internet=place(internet, defaults.internet, internet, len(topology.hosts)),
+        inside={
+            host: place(f"{project(host)}_inside", defaults.inside[host], project(host), len(described.services))
+            for host, described in topology.hosts.items()
+        },
+    )
+
+
+def subnets(attributes: Mapping[str, object]) -> list[ipaddress.IPv4Network]:
+    """The IPv4 subnets of a Docker network, from what the engine's inspection says."""
+    ipam = attributes.get("IPAM")
+    configs = (ipam.get("Config") or ()) if isinstance(ipam, dict) else ()
+    return [
+        ipaddress.IPv4Network(config["Subnet"], strict=False)
+        for config in configs
+        if "." in config.get("Subnet", "")
+    ]
+
+
+def network_of(subnet: ipaddress.IPv4Network) -> Network | None:
+    octets = str(subnet.network_address).split(".")
+    kept = {24: 3, 16: 2}.get(subnet.prefixlen)
+    return Network(".".join(octets[:kept])) if kept else None
+
+
+def read_routes() -> str:
+    try:
+        return ROUTES.read_text()
+    except OSError:
+        return ""  # not Linux: the engine's own machine is elsewhere, and its routes are not ours to see
+
+
+def routed(table: str) -> list[ipaddress.IPv4Network]:
+    """The destinations of Linux's routing table (proc(5), /proc/net/route: little-endian hexadecimal), but the default."""
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 7 and fields[7] != "00000000":
+            address, mask = (bytes.fromhex(field)[::-1] for field in (fields[1], fields[7]))
+            found.append(ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask))), strict=False))
+    return found
+
+
+def ensure_internet(client: DockerClient, name: str, network: Network, labels: Mapping[str, str]) -> None:
+    """The network that stands for the internet: it belongs to no host, so the tool makes and removes it."""
+    from docker.errors import APIError
+    from docker.types import IPAMConfig, IPAMPool
+
+    if any(found.name == name for found in client.networks.list(names=[name])):
+        return
+    pool = IPAMPool(
+        subnet=str(network.subnet),
+        iprange=network.prefix + network.dynamic_ending,
+        gateway=network.address(1),
+    )
+    try:
+        client.networks.create(
+            name, driver="bridge", ipam=IPAMConfig(pool_configs=[pool]), labels=dict(labels), check_duplicate=True
+        )
+    except APIError as error:
+        raise NotReady(f"network {name} ({network.subnet}) cannot be made: {error.explanation}") from error
