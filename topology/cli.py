@@ -189,14 +189,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns the exit code.  arguments: without the command's own name; default sys.argv."""
     command = typer.main.get_command(app)
     try:
-        command.main(args=list(arguments) if arguments is not None else None, prog_name="mtls-lab", standalone_mode=False)
+        command.main(
+            args=list(arguments) if arguments is not None else None, prog_name="mtls-lab", standalone_mode=False
+        )
     except LabError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except typer.Exit as ended:
         return int(ended.exit_code)
     except typer.TyperException as error:
-        error.show()
+        print(f"{error.format_message()} (see `mtls-lab --help`)", file=sys.stderr)
         return InvalidInput.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)

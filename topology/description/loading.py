@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
-
 from topology.description import catalog, positions, rules, shapes
 from topology.description.model import Kind, Topology
 from topology.description.positions import Document
@@ -100,5 +98,3 @@ def route(value: Mapping[str, Any], services: Mapping[str, Any], kinds: Mapping[
         kind = kinds.get(services[found["service"]].get("kind", ""))
         found["strip_prefix"] = kind.strip_prefix and not kind.base_path if kind else True
     return found
-
-

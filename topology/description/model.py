@@ -24,7 +24,9 @@ class Authority(Frozen):
 
     key: KeyType = Field("ecdsa-p256", description="key of the authority")
     days: int = Field(3650, ge=1, description="validity of its own certificate in days")
-    intermediate: bool = Field(False, description="leaves are signed by an intermediate; the root key signs nothing else")
+    intermediate: bool = Field(
+        False, description="leaves are signed by an intermediate; the root key signs nothing else"
+    )
 
 
 class Identity(Frozen):

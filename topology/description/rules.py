@@ -119,13 +119,11 @@ def domains(value: Any) -> Found:
     first: dict[str, str] = {}
     for host, described in hosts(value):
         domain = text(described, "domain")
+        named: list[tuple[tuple[str | int, ...], str]] = [(("hosts", host, "domain"), domain)] if domain else []
         aliases = described.get("aliases")
-        named = [(("hosts", host, "domain"), domain)] if domain else []
-        named += [
-            (("hosts", host, "aliases", n), one)  # type: ignore[list-item]
-            for n, one in enumerate(aliases if isinstance(aliases, tuple) else ())
-            if isinstance(one, str)
-        ]
+        for n, alias in enumerate(aliases if isinstance(aliases, tuple) else ()):
+            if isinstance(alias, str) and alias:
+                named.append((("hosts", host, "aliases", n), alias))
         for path, name in named:
             if wrong := domain_fault(name):
                 yield path, wrong
@@ -142,7 +140,8 @@ def domain_fault(name: str) -> str | None:
     if ADDRESS.fullmatch(name):
         return f"'{name}' is an address; certificates here are for names, such as ec3.lab.test"
     if "." not in name:
-        return f"'{name}' has no dot; write a full name, such as {name if DOMAIN.fullmatch(name + '.test') else 'ec3'}.test"
+        example = name if DOMAIN.fullmatch(f"{name}.test") else "ec3"
+        return f"'{name}' has no dot; write a full name, such as {example}.test"
     if not DOMAIN.fullmatch(name) or len(name) > 253:
         return f"'{name}' is not a DNS name: labels of letters, digits and hyphens, at most 63 each, 253 in all"
     return None
@@ -172,9 +171,13 @@ def identity_texts(value: Any) -> Found:
 def is_general_name(name: str) -> bool:
     if BREAKING.search(name) or not name.isascii():
         return False
-    return bool(URI.fullmatch(name) if ":" in name else EMAIL.fullmatch(name) if "@" in name else re.fullmatch(
-        rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*", name.lower()
-    ))
+    return bool(
+        URI.fullmatch(name)
+        if ":" in name
+        else EMAIL.fullmatch(name)
+        if "@" in name
+        else re.fullmatch(rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*", name.lower())
+    )
 
 
 def prefixes(value: Any) -> Found:
@@ -220,7 +223,10 @@ def plain_hosts(value: Any) -> Found:
             if "https" in mapping(described, "publish"):
                 yield ("hosts", host, "publish", "https"), "needs TLS, and this host has `tls: false`; publish http"
         elif described.get("tls") is not True and not mapping(value, "authorities"):
-            yield ("hosts", host), "needs an authority for its certificate; add one to `authorities`, or say `tls: false`"
+            yield (
+                ("hosts", host),
+                "needs an authority for its certificate; add one to `authorities`, or say `tls: false`",
+            )
 
 
 def references(value: Any) -> Found:
@@ -231,7 +237,9 @@ def references(value: Any) -> Found:
             yield path, unknown(name, what, known)
 
     for name in identities:
-        yield from missing(("identities", name, "authority"), text(identities[name], "authority"), "authority", authorities)
+        yield from missing(
+            ("identities", name, "authority"), text(identities[name], "authority"), "authority", authorities
+        )
     for host, described in hosts(value):
         tls = text(mapping(described, "tls"), "authority")
         yield from missing(("hosts", host, "tls", "authority"), tls, "authority", authorities)
@@ -240,7 +248,9 @@ def references(value: Any) -> Found:
             path = ("hosts", host, "client_certificates", "authority", *((n,) if isinstance(asked, tuple) else ()))
             yield from missing(path, one, "authority", authorities)
     for path, route, described in routes(value):
-        yield from missing((*path, "service"), text(route, "service"), "service of this host", mapping(described, "services"))
+        yield from missing(
+            (*path, "service"), text(route, "service"), "service of this host", mapping(described, "services")
+        )
         yield from missing((*path, "host"), text(route, "host"), "host", mapping(value, "hosts"))
         yield from missing((*path, "identity"), text(route, "identity"), "identity", identities)
         for n, one in enumerate(listed(route.get("allow"))):
@@ -276,7 +286,10 @@ def guards(value: Any) -> Found:
             yield (*path, "allow"), "is empty, nobody could enter; name identities, or remove it"
         if route.get("internal") is True and (required or "allow" in route):
             field = "allow" if "allow" in route else "client_certificate"
-            yield (*path, field), "not together with `internal`: services inside show no certificate; remove one of them"
+            yield (
+                (*path, field),
+                "not together with `internal`: services inside show no certificate; remove one of them",
+            )
         if allow and route.get("client_certificate") == "none":
             yield (*path, "client_certificate"), "contradicts `allow`, which requires a certificate; remove it"
         trusted = listed(mapping(described, "client_certificates").get("authority"))
@@ -343,7 +356,10 @@ def environments(value: Any) -> Found:
                 yield here, "is set by the tool; choose another name"
             source = text(one, "from_env") if isinstance(one, dict) else None
             if source and not VARIABLE.fullmatch(source):
-                yield (*here, "from_env"), "a variable's name holds letters, digits and underscores, and starts with no digit"
+                yield (
+                    (*here, "from_env"),
+                    "a variable's name holds letters, digits and underscores, and starts with no digit",
+                )
             elif source and source.startswith("MTLS_LAB_"):
                 yield (*here, "from_env"), "names that start with MTLS_LAB_ are the tool's own; choose another"
 
@@ -372,7 +388,10 @@ def built_prefixes(value: Any, kinds: Mapping[str, Kind]) -> Found:
             yield path, f"kind '{kind.name}' is built for one prefix; give it exactly one route, it has {len(used)}"
         for where, route in used:
             if route.get("strip_prefix") is True:
-                yield (*where, "strip_prefix"), f"kind '{kind.name}' is built for its prefix and has to see it; remove this"
+                yield (
+                    (*where, "strip_prefix"),
+                    f"kind '{kind.name}' is built for its prefix and has to see it; remove this",
+                )
 
 
 RULES: tuple[Callable[[Any], Found], ...] = (

@@ -10,7 +10,7 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from topology.description.catalog import suggestion
-from topology.description.model import Frozen, FromEnvironment, Topology
+from topology.description.model import FromEnvironment, Frozen, Topology
 from topology.description.positions import Document, Path
 from topology.errors import Fault
 
@@ -54,10 +54,10 @@ def field_faults(document: Document, path: Path, value: Any, field: FieldInfo) -
 
 def value_faults(document: Document, path: Path, value: Any, wanted: Any) -> Iterator[Fault]:
     """Compares a value with a type annotation of the model."""
-    if special := SPECIAL.get(path[-1] if len(path) > 2 else ""):
-        if (found := special(document, path, value)) is not None:
-            yield from found
-            return
+    special = SPECIAL.get(str(path[-1]) if len(path) > 2 else "")
+    if special and (found := special(document, path, value)) is not None:
+        yield from found
+        return
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin is Annotated:
         yield from bounded_faults(document, path, value, arguments)
@@ -134,7 +134,9 @@ def mapping_faults(document: Document, path: Path, value: Any, wanted: Any) -> I
 def tls_faults(document: Document, path: Path, value: Any) -> Iterator[Fault] | None:
     if path[0] != "hosts" or len(path) != 3 or isinstance(value, dict):
         return None
-    return iter(() if value is False else [document.fault(path, "must be false, or a mapping with authority, key, days")])
+    return iter(
+        () if value is False else [document.fault(path, "must be false, or a mapping with authority, key, days")]
+    )
 
 
 def authority_faults(document: Document, path: Path, value: Any) -> Iterator[Fault] | None:

@@ -118,9 +118,7 @@ def mode(path: str) -> int:
     return 0o600 if path.endswith((".key", "key.pem", ".p12")) else 0o644
 
 
-def issue(
-    wanted: Wanted, existing: Mapping[str, bytes], now: datetime, layout: Layout = Layout()
-) -> Issued:
+def issue(wanted: Wanted, existing: Mapping[str, bytes], now: datetime, layout: Layout = Layout()) -> Issued:
     """All certificates, keys and CRLs of a lab; those that are still good come back byte for byte.
 
     existing: path below the lab's folder -> content; now: the time, with its zone.
@@ -152,9 +150,7 @@ def issue(
 def issuer(bench: Bench, lab: str, wanted: WantedAuthority) -> tuple[Issuer, Issuer]:
     """The root, and the issuer of leaves: the same one, unless there is an intermediate."""
     folder = f"{bench.layout.authorities}/{wanted.name}"
-    root = signing(
-        bench, folder, "certificate.pem", "key.pem", wanted, issuing.authority_name(lab, wanted.name), None
-    )
+    root = signing(bench, folder, "certificate.pem", "key.pem", wanted, issuing.authority_name(lab, wanted.name), None)
     if not wanted.intermediate:
         return root, root
     name = issuing.intermediate_name(lab, wanted.name)
@@ -258,7 +254,9 @@ def authority(
     return Authority(root.certificate, leaves, tuple(crls))
 
 
-def crl(bench: Bench, signer: Issuer, serials: Mapping[int, bool], old: Sequence[x509.CertificateRevocationList]) -> bytes:
+def crl(
+    bench: Bench, signer: Issuer, serials: Mapping[int, bool], old: Sequence[x509.CertificateRevocationList]
+) -> bytes:
     """One authority's CRL, kept while it says the same and is young enough.
 
     serials: serial -> whether it is revoked now.  Serials that are unknown now but were revoked once stay revoked.
@@ -275,7 +273,9 @@ def crl(bench: Bench, signer: Issuer, serials: Mapping[int, bool], old: Sequence
 
 def crl_has_life_left(found: x509.CertificateRevocationList, now: datetime) -> bool:
     end = found.next_update_utc
-    return end is not None and end - now >= timedelta(days=CRL_DAYS) * LEFT_BEFORE_RENEWAL and found.last_update_utc <= now
+    return (
+        end is not None and end - now >= timedelta(days=CRL_DAYS) * LEFT_BEFORE_RENEWAL and found.last_update_utc <= now
+    )
 
 
 # Leaves
@@ -287,9 +287,7 @@ def client(bench: Bench, wanted: WantedIdentity, signer: Issuer) -> Credential:
 
     def make() -> Credential:
         key = issuing.new_key(wanted.key)
-        return issuing.issue_client(
-            wanted.common_name, wanted.san, key, signer, days=wanted.days, now=bench.now
-        )
+        return issuing.issue_client(wanted.common_name, wanted.san, key, signer, days=wanted.days, now=bench.now)
 
     subject = issuing.client_subject(wanted.common_name)
     paths = (f"{folder}/certificate.pem", f"{folder}/key.pem")
@@ -466,6 +464,5 @@ def lasts_as_wanted(certificate: x509.Certificate, days: int, issuer: Issuer | N
 def has_life_left(certificate: x509.Certificate, now: datetime) -> bool:
     whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
     return (
-        certificate.not_valid_before_utc <= now
-        and certificate.not_valid_after_utc - now >= whole * LEFT_BEFORE_RENEWAL
+        certificate.not_valid_before_utc <= now and certificate.not_valid_after_utc - now >= whole * LEFT_BEFORE_RENEWAL
     )

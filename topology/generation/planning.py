@@ -337,9 +337,7 @@ def redirect(host: Host) -> Redirect | None:
     return Redirect(host.publish.http, "" if host.publish.https == 443 else f":{host.publish.https}")
 
 
-def plan_service(
-    name: str, service: Service, image: ImageBuild | str, address: str, health: str
-) -> ServicePlan:
+def plan_service(name: str, service: Service, image: ImageBuild | str, address: str, health: str) -> ServicePlan:
     environment = {"SERVICE_NAME": literal(name), "GATEWAY_URL": literal(f"http://gateway:{INSIDE_PORT}")}
     for variable, value in service.environment.items():
         environment[variable] = f'"${{{value.from_env}-}}"' if isinstance(value, FromEnvironment) else literal(value)
@@ -365,7 +363,9 @@ def health_command(port: int, path: str) -> tuple[str, ...]:
     through its gateway.
     """
     request = shlex.quote(f"GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
-    script = f'exec 3<>/dev/tcp/127.0.0.1/{port} && printf {request} >&3 && read -r _ status _ <&3 && [[ $status == 2* ]]'
+    script = (
+        f"exec 3<>/dev/tcp/127.0.0.1/{port} && printf {request} >&3 && read -r _ status _ <&3 && [[ $status == 2* ]]"
+    )
     return ("CMD", "bash", "-c", script)
 
 
@@ -379,9 +379,7 @@ def upstreams(topology: Topology, host: Host, addresses: Mapping[str, str]) -> t
     a call could arrive under the other's name.
     """
     # Below the 5 seconds after which Node.js and uvicorn close an idle connection: a request never meets a closing one.
-    services = [
-        Upstream(name, f"{address}:{host.services[name].port}", name, 4) for name, address in addresses.items()
-    ]
+    services = [Upstream(name, f"{address}:{host.services[name].port}", name, 4) for name, address in addresses.items()]
     remotes = {
         upstream_name(route): Upstream(upstream_name(route), f"{topology.hosts[route.host].domain}:443", "", 60)
         for route in host.routes.values()

@@ -55,11 +55,17 @@ def render_gateway(plan: Plan, host: HostPlan) -> dict[str, str]:
         "nginx.conf": print_template("nginx.conf.jinja", plan, host),
         "routes.conf": print_template("routes.conf.jinja", plan, host),
         "service-headers.conf": print_template(
-            "headers.conf.jinja", plan, host, receiver="a service",
+            "headers.conf.jinja",
+            plan,
+            host,
+            receiver="a service",
             headers=(("Host", "$http_host"), *FORWARDED_HEADERS, *CALLER_HEADERS, *removed),
         ),
         "egress-headers.conf": print_template(
-            "headers.conf.jinja", plan, host, receiver="another host",
+            "headers.conf.jinja",
+            plan,
+            host,
+            receiver="another host",
             headers=(*FORWARDED_HEADERS, *nobody, *removed),
         ),
     }
@@ -94,7 +100,7 @@ def print_template(name: str, plan: Plan, host: HostPlan, **values: object) -> s
 
 
 def environment() -> jinja2.Environment:
-    made = jinja2.Environment(
+    made = jinja2.Environment(  # noqa: S701 - pages are escaped, nginx and Compose have filters of their own
         loader=jinja2.PackageLoader("topology.generation", "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=lambda name: name is not None and ".html" in name,

@@ -134,7 +134,9 @@ def write(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] 
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise NotWritten(f"{path}: cannot be written: {error.strerror}; what stood there before still stands") from error
+        raise NotWritten(
+            f"{path}: cannot be written: {error.strerror}; what stood there before still stands"
+        ) from error
 
 
 def make_folder(path: Path) -> None:

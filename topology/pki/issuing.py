@@ -25,7 +25,7 @@ BACKDATED = timedelta(hours=1)
 
 CRL_DAYS = 30
 
-BUNDLE_PASSWORD = "mtls-lab"
+BUNDLE_PASSWORD = "mtls-lab"  # noqa: S105 - documented, and beside the bare key
 """Java, NSS and macOS each treat an empty PKCS#12 password in a way of its own; the key beside it has none at all."""
 
 LONGEST_COMMON_NAME = 64
@@ -251,7 +251,7 @@ def sign(
     return builder.serial_number(serial or x509.random_serial_number()).sign(key, digest_for(key))
 
 
-def digest_for(key: PrivateKey) -> hashes.HashAlgorithm | None:
+def digest_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return None
     large = isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256
@@ -275,7 +275,7 @@ def reserved_revoked_serial(authority: x509.Certificate) -> int:
 def issue_crl(
     issuer: Issuer, revoked: Iterable[int], *, now: datetime, days: int = CRL_DAYS
 ) -> x509.CertificateRevocationList:
-    """A CRL with the given serials and the reserved one.  Its number is the time of issue: it grows (RFC 5280, 5.2.3)."""
+    """A CRL with the given serials and the reserved one.  Its number is the time of issue (RFC 5280, 5.2.3)."""
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.certificate.subject)

@@ -11,7 +11,7 @@ The rules are nginx's, measured; TLS 1.2 and 1.3 alike:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -192,12 +192,23 @@ def elsewhere(topology: Topology, remote: Host, path: str, caller: Caller) -> An
     return Answer(200, "The index page is open.", True) if path == "/" else Answer(404, "No route leads there.", True)
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """A caller from outside at a route of a host, and what the gateway there makes of its certificate."""
+
+    topology: Topology
+    host: Host
+    route: Route
+    caller: Caller
+    standing: Standing
+
+
 def at_gateway(topology: Topology, host: Host, route: Route, caller: Caller) -> Answer:
     """A gateway's own answer to a caller from outside, before anything behind it is asked."""
-    standing = standing_of(host, caller)
-    for rule in (bad_certificate, certificate_always, internal_route, certificate_required, allowed_identities):
-        if answer := rule(topology, host, route, caller, standing):
-            return answer
+    arrival = Arrival(topology, host, route, caller, standing_of(host, caller))
+    for refuses, status in REFUSALS:
+        if refuses(arrival):
+            return Answer(status, sentence(refuses))
     return Answer(200, "Whoever passes the guards gets in.", True)
 
 
@@ -210,44 +221,46 @@ def standing_of(host: Host, caller: Caller) -> Standing:
     return Standing.GOOD
 
 
-# The rules, in the order in which nginx applies them
+# The rules
 
 
-def bad_certificate(
-    topology: Topology, host: Host, route: Route, caller: Caller, standing: Standing
-) -> Answer | None:
+def bad_certificate(arrival: Arrival) -> bool:
     """A gateway that asks for certificates answers 400 to a bad one, on open routes too."""
-    return Answer(400, sentence(bad_certificate)) if standing is Standing.BAD else None
+    return arrival.standing is Standing.BAD
 
 
-def certificate_always(
-    topology: Topology, host: Host, route: Route, caller: Caller, standing: Standing
-) -> Answer | None:
+def certificate_always(arrival: Arrival) -> bool:
     """A gateway with `verify: always` answers 400 to a caller that shows no certificate."""
-    always = host.client_certificates is not None and host.client_certificates.verify == "always"
-    return Answer(400, sentence(certificate_always)) if always and standing is Standing.NONE else None
+    asked = arrival.host.client_certificates
+    return asked is not None and asked.verify == "always" and arrival.standing is Standing.NONE
 
 
-def internal_route(topology: Topology, host: Host, route: Route, caller: Caller, standing: Standing) -> Answer | None:
+def internal_route(arrival: Arrival) -> bool:
     """An internal route answers 403 to everyone but its own host's services."""
-    return Answer(403, sentence(internal_route)) if route.internal else None
+    return arrival.route.internal
 
 
-def certificate_required(
-    topology: Topology, host: Host, route: Route, caller: Caller, standing: Standing
-) -> Answer | None:
+def certificate_required(arrival: Arrival) -> bool:
     """A route that requires a certificate answers 403 to a caller that shows none."""
-    required = route.client_certificate == "required" or bool(route.allow)
-    return Answer(403, sentence(certificate_required)) if required and standing is Standing.NONE else None
+    required = arrival.route.client_certificate == "required" or bool(arrival.route.allow)
+    return required and arrival.standing is Standing.NONE
 
 
-def allowed_identities(
-    topology: Topology, host: Host, route: Route, caller: Caller, standing: Standing
-) -> Answer | None:
+def not_allowed(arrival: Arrival) -> bool:
     """A route with a list of identities answers 403 to every other one: issuer and name both count."""
-    if not route.allow or any(is_identity(topology.identities[name], topology, caller) for name in route.allow):
-        return None
-    return Answer(403, sentence(allowed_identities))
+    allow = arrival.route.allow
+    known = arrival.topology.identities
+    return bool(allow) and not any(is_identity(known[name], arrival.topology, arrival.caller) for name in allow)
+
+
+REFUSALS: tuple[tuple[Callable[[Arrival], bool], int], ...] = (
+    (bad_certificate, 400),
+    (certificate_always, 400),
+    (internal_route, 403),
+    (certificate_required, 403),
+    (not_allowed, 403),
+)
+"""Whether a rule refuses a caller, and with which status, in the order in which nginx comes to them."""
 
 
 def is_identity(identity: Identity, topology: Topology, caller: Caller) -> bool:
@@ -258,5 +271,5 @@ def is_identity(identity: Identity, topology: Topology, caller: Caller) -> bool:
     return caller.authority == identity.authority and shown == identity.common_name
 
 
-def sentence(rule: object) -> str:
+def sentence(rule: Callable[[Arrival], bool]) -> str:
     return (rule.__doc__ or "").strip()

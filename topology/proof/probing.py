@@ -151,15 +151,15 @@ def request(url: str, endpoint: Endpoint, context: ssl.SSLContext | None) -> Obs
 def tls_context(anchor: Path, shown: Files | None, version: str) -> ssl.SSLContext:
     """One TLS version, one trusted authority, strict verification, at most one certificate to show."""
     try:
-        return cached_context(anchor, anchor.stat().st_mtime_ns, shown, version)
-    except (OSError, ssl.SSLError) as error:
+        return cached_context(anchor.read_text(), shown, version)
+    except (OSError, ssl.SSLError, ValueError) as error:
         raise NotReady(f"{anchor}: no certificate to trust there ({error}); run `mtls-lab up` to issue it") from error
 
 
 @lru_cache(maxsize=256)
-def cached_context(anchor: Path, written: int, shown: Files | None, version: str) -> ssl.SSLContext:
-    """written: when the anchor was, so that a new one is read; files that are shown have names of their own each run."""
-    context = ssl.create_default_context(cafile=str(anchor))
+def cached_context(anchor: str, shown: Files | None, version: str) -> ssl.SSLContext:
+    """anchor: the trusted authority as PEM."""
+    context = ssl.create_default_context(cadata=anchor)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.minimum_version = context.maximum_version = VERSIONS[version]
     if shown is not None:

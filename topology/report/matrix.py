@@ -33,9 +33,7 @@ def table(host: str, verdicts: Sequence[Verdict]) -> Table:
     for column in columns:
         made.add_column(column, overflow="fold")
     for caller in dict.fromkeys(verdict.check.caller for verdict in verdicts):
-        cells = [
-            [v for v in verdicts if v.check.caller == caller and column_of(v) == column] for column in columns
-        ]
+        cells = [[v for v in verdicts if v.check.caller == caller and column_of(v) == column] for column in columns]
         made.add_row(caller, *(cell(found) for found in cells))
     return made
 
@@ -49,9 +47,7 @@ def cell(verdicts: Sequence[Verdict]) -> Text:
     """One caller on one route: a status, or one for each TLS version where they differ; wrong ones carry a mark."""
     if not verdicts:
         return Text("")
-    marks = [
-        f"{v.observed}" if v.ok else f"{WRONG} {v.observed} (expected {v.check.expected})" for v in verdicts
-    ]
+    marks = [f"{v.observed}" if v.ok else f"{WRONG} {v.observed} (expected {v.check.expected})" for v in verdicts]
     if len(set(marks)) > 1:
         marks = [f"{v.check.tls}: {mark}" for v, mark in zip(verdicts, marks, strict=True)]
     ok = all(verdict.ok for verdict in verdicts)

@@ -30,8 +30,10 @@ def connect() -> DockerClient:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=120) if os.environ.get("DOCKER_HOST") else docker.DockerClient(
-            base_url=context_host(), version="auto", timeout=120
+        client = (
+            docker.from_env(timeout=120)
+            if os.environ.get("DOCKER_HOST")
+            else docker.DockerClient(base_url=context_host(), version="auto", timeout=120)
         )
         client.ping()
     except (DockerException, OSError) as error:

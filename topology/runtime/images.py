@@ -97,7 +97,7 @@ def ensure_base(client: DockerClient, report: Report) -> str:
         client.images.pull(PUBLIC_BASE)
         return PUBLIC_BASE
     except (APIError, ImageNotFound) as error:
-        report(PUBLIC_BASE, f"cannot be pulled ({str(error.explanation or error).strip()}); bootstrapping {OWN_BASE}")
+        report(PUBLIC_BASE, f"cannot be pulled: {str(error.explanation or error).strip()}")
     return bootstrap(client, report)
 
 

@@ -29,7 +29,9 @@ def choose(client: DockerClient, topology: Topology, project: Callable[[str], st
     taken += [net for net in routed(read_routes()) if not any(net in existing.get(name, ()) for name in own)]
 
     def place(name: str, default: Network, seed: str, size: int) -> Network:
-        here = [network for network in map(network_of, existing.get(name, ())) if network and network.small == default.small]
+        here = [
+            network for network in map(network_of, existing.get(name, ())) if network and network.small == default.small
+        ]
         if here:
             chosen = here[0]
         else:
@@ -56,9 +58,7 @@ def subnets(attributes: Mapping[str, object]) -> list[ipaddress.IPv4Network]:
     ipam = attributes.get("IPAM")
     configs = (ipam.get("Config") or ()) if isinstance(ipam, dict) else ()
     return [
-        ipaddress.IPv4Network(config["Subnet"], strict=False)
-        for config in configs
-        if "." in config.get("Subnet", "")
+        ipaddress.IPv4Network(config["Subnet"], strict=False) for config in configs if "." in config.get("Subnet", "")
     ]
 
 
@@ -76,7 +76,7 @@ def read_routes() -> str:
 
 
 def routed(table: str) -> list[ipaddress.IPv4Network]:
-    """The destinations of Linux's routing table (proc(5), /proc/net/route: little-endian hexadecimal), but the default."""
+    """The destinations of Linux's routing table (proc(5): little-endian hexadecimal) without the default."""
     found = []
     for line in table.splitlines()[1:]:
         fields = line.split()

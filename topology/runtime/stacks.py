@@ -1,4 +1,4 @@
-"""What is running: up, down, reload, exec, logs.  The one place that starts processes or talks to the engine about them.
+"""What is running: up, down, reload, exec, logs.  The one place that starts them.
 
 Everything that belongs to a lab carries labels; by these the tool finds its own again even where the topology was
 edited, its files are gone, or an earlier run was killed.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 180
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
-STAMP = "/tmp/loaded"
+STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def environment_values(lab: Lab) -> dict[str, str]:
     """What the topology takes from the caller's environment; InvalidInput where that is not set."""
     wanted = planning.from_environment(lab.topology)
     if missing := [name for name in wanted if name not in os.environ]:
-        raise InvalidInput(f"{lab.description.file}: set {', '.join(missing)} in the environment: services take it from there")
+        raise InvalidInput(
+            f"{lab.description.file}: services take {', '.join(missing)} from the environment; set it there"
+        )
     return {name: os.environ[name] for name in wanted}
 
 
@@ -292,7 +294,9 @@ def compose(lab: Lab, host: str, values: Mapping[str, str], *arguments: str) -> 
         *engine.compose_command(), "--project-name", lab.project(host),
         "--project-directory", str(folder), "--file", str(folder / "compose.yaml"), *arguments,
     ]  # fmt: skip
-    done = subprocess.run(command, env=inherited_environment() | dict(values), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=inherited_environment() | dict(values), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-12:])
         raise NotReady(f"{lab.project(host)}: Compose could not {arguments[0]} it:\n{last}")
@@ -365,8 +369,10 @@ def diagnose(client: DockerClient, state: State) -> str:
     if facts.get("OOMKilled"):
         lines.append("  it was killed because it ran out of memory")
     if checks := (facts.get("Health") or {}).get("Log"):
-        lines.append(f"  health check, exit code {checks[-1]['ExitCode']}: {checks[-1]['Output'].strip() or '(no output)'}")
-    if log := container.logs(tail=15).decode(errors="replace").strip():
+        lines.append(
+            f"  health check, exit code {checks[-1]['ExitCode']}: {checks[-1]['Output'].strip() or '(no output)'}"
+        )
+    if log := bytes(container.logs(tail=15)).decode(errors="replace").strip():
         lines.append("  last log lines:")
         lines += [f"    {line}" for line in log.splitlines()]
     return "\n".join(lines)
@@ -508,7 +514,7 @@ def label_filters(lab: Lab) -> list[str]:
 def execute(container: Container, command: list[str], check: bool = True) -> str:
     """Runs a command in a container and returns what it printed; NotReady where it failed and check is set."""
     code, output = container.exec_run(command)
-    text: str = output.decode(errors="replace")
+    text = bytes(output).decode(errors="replace")
     if check and code:
         raise NotReady(f"{container.name}: `{' '.join(command)}` failed with exit code {code}:\n{text.strip()}")
     return text
