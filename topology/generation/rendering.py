@@ -100,10 +100,10 @@ def print_template(name: str, plan: Plan, host: HostPlan, **values: object) -> s
 
 
 def environment() -> jinja2.Environment:
-    made = jinja2.Environment(  # noqa: S701 - pages are escaped, nginx and Compose have filters of their own
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("topology.generation", "templates"),
         undefined=jinja2.StrictUndefined,
-        autoescape=lambda name: name is not None and ".html" in name,
+        autoescape=jinja2.select_autoescape(["html.jinja"], default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

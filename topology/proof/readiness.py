@@ -12,7 +12,13 @@ from topology.runtime.running import RunningLab
 PROOF_SECONDS = 60
 
 
-def bring_up(lab: stacks.Lab, *, choose_ports: bool = False, progress: Progress = SILENT) -> RunningLab:
+def bring_up(
+    lab: stacks.Lab,
+    *,
+    choose_ports: bool = False,
+    start_host: stacks.StartHost | None = None,
+    progress: Progress = SILENT,
+) -> RunningLab:
     """Brings a lab up and returns it when every route that should answer somebody has answered.
 
     Raises what `stacks.up` raises; NotReady, with the routes and what they answered, where one did not.
@@ -22,4 +28,4 @@ def bring_up(lab: stacks.Lab, *, choose_ports: bool = False, progress: Progress 
         deadline = time.monotonic() + PROOF_SECONDS
         checking.wait_until_served(running, deadline, lambda: stacks.alarm(lab), progress.step)
 
-    return stacks.up(lab, choose_ports=choose_ports, prove=prove, progress=progress)
+    return stacks.up(lab, choose_ports=choose_ports, prove=prove, start_host=start_host, progress=progress)

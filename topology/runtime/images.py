@@ -105,7 +105,7 @@ def bootstrap(client: DockerClient, report: Report) -> str:
     """Debian trixie, minimal, from Debian's packages, as an image under a tag of our own."""
     if shutil.which("mmdebstrap") is None or os.geteuid() != 0:
         raise NotReady(
-            f"the base image {PUBLIC_BASE} cannot be pulled, and without a registry it can be made on Debian or Ubuntu, "
+            f"the base image {PUBLIC_BASE} cannot be pulled, and it can be made on Debian or Ubuntu, "
             f"as root, with mmdebstrap alone: `apt-get install mmdebstrap` there, or load the image with `docker load`"
         )
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from topology.description.loading import Description
 from topology.description.model import Topology
@@ -76,6 +76,10 @@ class Lab:
         return f"{self.topology.name}-internet{self.suffix}"
 
 
+StartHost = Callable[[Lab, str, Mapping[str, str]], object]
+"""Starts the stack of one host, given what its Compose file takes from the environment."""
+
+
 # Up
 
 
@@ -84,12 +88,14 @@ def up(
     *,
     choose_ports: bool = False,
     prove: Callable[[RunningLab], None] = lambda _: None,
+    start_host: StartHost | None = None,
     progress: Progress = SILENT,
 ) -> RunningLab:
     """Generates, issues, builds, starts; returns when all containers are healthy and the lab is proven.
 
     choose_ports: Docker chooses the published ports.
-    prove: raises where the running lab does not answer as it should.
+    prove: raises where the running lab does not answer as it should; start_host: starts one host's stack, if not with
+    Compose as here.
     Where the lab was down before, a failure or an interruption leaves nothing running; where it was up, what ran
     keeps running.  Raises InvalidInput, NoEngine, NotReady.
     """
@@ -107,7 +113,8 @@ def up(
         images.ensure([images.Image(i.tag, i.folder, dict(i.arguments)) for i in plan.images], report_build(progress))
         try:
             networking.ensure_internet(client, lab.internet, networks.internet, labels(lab))
-            start(lab, {h: variables(lab, h, networks, choose_ports) | values for h in lab.topology.hosts}, progress)
+            environments = {h: variables(lab, h, networks, choose_ports) | values for h in lab.topology.hosts}
+            start(lab, environments, start_host or compose_up, progress)
             wait_until_healthy(client, lab, progress)
             for host in lab.topology.hosts:
                 refresh_gateway(client, lab, host, networks, before, progress)
@@ -270,37 +277,47 @@ def variables(lab: Lab, host: str, networks: Networks, choose_ports: bool) -> di
     }
 
 
-def inherited_environment() -> dict[str, str]:
-    """The caller's environment, without stray variables of ours."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MTLS_LAB_")}
-
-
-def start(lab: Lab, values: Mapping[str, Mapping[str, str]], progress: Progress) -> None:
+def start(lab: Lab, values: Mapping[str, Mapping[str, str]], start_host: StartHost, progress: Progress) -> None:
     """Starts all hosts' stacks, in parallel."""
 
-    def start_host(host: str) -> None:
-        compose(lab, host, values[host], "up", "--detach", "--no-build", "--remove-orphans", "--quiet-pull")
+    def start_one(host: str) -> None:
+        start_host(lab, host, values[host])
         progress.step(f"{host}: containers started")
 
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(start_host, host) for host in lab.topology.hosts]:
+        for done in [pool.submit(start_one, host) for host in lab.topology.hosts]:
             done.result()
 
 
-def compose(lab: Lab, host: str, values: Mapping[str, str], *arguments: str) -> str:
-    """Runs Compose for one host and returns what it printed; NotReady with its last lines where it failed."""
+def compose_up(lab: Lab, host: str, values: Mapping[str, str]) -> None:
+    options = ["--detach", "--no-build", "--remove-orphans", "--quiet-pull"]
+    run_compose([*compose_command(lab, host), "up", *options], values)
+
+
+def run_compose(
+    command: list[str], values: Mapping[str, str], *, check: bool = True
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs Compose with what the Compose file takes from the environment; NotReady with its last lines where it failed
+    and check is set."""
+    done = subprocess.run(command, env=compose_environment(values), capture_output=True, check=False)
+    if check and done.returncode:
+        last = "\n".join(done.stderr.decode(errors="replace").strip().splitlines()[-12:])
+        raise NotReady(f"`{' '.join(command)}` failed:\n{last}")
+    return done
+
+
+def compose_command(lab: Lab, host: str) -> list[str]:
+    """How Compose is started for one host, up to the subcommand."""
     folder = lab.folder / host
-    command = [
+    return [
         *engine.compose_command(), "--project-name", lab.project(host),
-        "--project-directory", str(folder), "--file", str(folder / "compose.yaml"), *arguments,
+        "--project-directory", str(folder), "--file", str(folder / "compose.yaml"),
     ]  # fmt: skip
-    done = subprocess.run(
-        command, env=inherited_environment() | dict(values), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        last = "\n".join(done.stderr.strip().splitlines()[-12:])
-        raise NotReady(f"{lab.project(host)}: Compose could not {arguments[0]} it:\n{last}")
-    return done.stdout
+
+
+def compose_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment with the values for a host, and without stray variables of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MTLS_LAB_")} | dict(values)
 
 
 def wait_until_healthy(client: DockerClient, lab: Lab, progress: Progress) -> None:
@@ -503,6 +520,12 @@ def container_of(client: DockerClient, lab: Lab, host: str, service: str) -> Con
     raise NotReady(f"{lab.project(host)} has no {service} container; is the lab up? (`mtls-lab up`)")
 
 
+def mounted(lab: Lab, host: str, target: str) -> Path:
+    """The folder on this machine that a host's gateway has mounted somewhere."""
+    gateway = container_of(engine.connect(), lab, host, "gateway")
+    return Path(next(mount["Source"] for mount in gateway.attrs["Mounts"] if mount["Destination"] == target))
+
+
 def labels(lab: Lab) -> dict[str, str]:
     return {"mtls-lab.lab": lab.topology.name, "mtls-lab.instance": lab.instance or ""}
 
@@ -513,8 +536,8 @@ def label_filters(lab: Lab) -> list[str]:
 
 def execute(container: Container, command: list[str], check: bool = True) -> str:
     """Runs a command in a container and returns what it printed; NotReady where it failed and check is set."""
-    code, output = container.exec_run(command)
-    text = bytes(output).decode(errors="replace")
+    code, output = container.exec_run(command, stream=False)
+    text = cast("bytes", output).decode(errors="replace")
     if check and code:
         raise NotReady(f"{container.name}: `{' '.join(command)}` failed with exit code {code}:\n{text.strip()}")
     return text

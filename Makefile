@@ -1,0 +1,50 @@
+# mtls-lab: `make help` says what there is.
+LAB ?= two-host
+TOPOLOGY = fixtures/labs/$(LAB).yaml
+CHECKED_IN = two-host pro-dev
+PYTHON = .venv/bin/python
+MTLS_LAB = $(PYTHON) -m topology
+
+.DEFAULT_GOAL := help
+.PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  LAB=NAME chooses a lab of fixtures/labs (default two-host)"
+
+install: ## everything that the lab needs on this machine
+	@.setup/install
+
+packages: ## the Python packages alone
+	@.setup/install packages
+
+lab-up: install ## bring the lab up, proven ready, and show it working
+	@$(MTLS_LAB) up $(TOPOLOGY)
+	@$(MTLS_LAB) check $(TOPOLOGY)
+
+lab-down: packages ## remove all that lab-up started
+	@$(MTLS_LAB) down $(TOPOLOGY)
+
+status: packages ## what runs, and where it listens
+	@$(MTLS_LAB) status $(TOPOLOGY)
+
+check: packages ## every caller on every route of the running lab
+	@$(MTLS_LAB) check $(TOPOLOGY)
+
+generate: packages ## write the stacks that are checked in
+	@for lab in $(CHECKED_IN); do $(MTLS_LAB) generate fixtures/labs/$$lab.yaml || exit $$?; done
+
+generate-check: packages ## fail where a checked-in stack is not what its topology says
+	@for lab in $(CHECKED_IN); do $(MTLS_LAB) generate --check fixtures/labs/$$lab.yaml || exit $$?; done
+
+test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
+	@$(PYTHON) -m pytest -q -n auto -m "not integration"
+	@$(PYTHON) -m pytest -v -m integration
+
+test-fast: packages ## the tests that need no engine
+	@$(PYTHON) -m pytest -q -n auto -m "not integration"
+
+lint: packages ## style and types
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m ruff format --quiet --check .
+	@$(PYTHON) -m mypy
