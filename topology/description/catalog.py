@@ -65,7 +65,10 @@ def kind_faults(document: positions.Document, error: ValidationError) -> Iterabl
 def suggestion(word: str, choices: Iterable[str]) -> str:
     """The nearest of the valid words, or all of them where none is near."""
     known = sorted(choices)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean '{near[0]}'?"
+    if near := near_name(word, known):
+        return f"did you mean '{near}'?"
     return f"there is {', '.join(known)}" if known else "there is none"
+
+
+def near_name(word: str, choices: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)

@@ -47,11 +47,16 @@ class Document:
         while where and where not in self.keys and where not in self.values:
             where = where[:-1]
         line, column = self.keys.get(where) or self.values.get(where) or (1, 1)
-        return Fault(self.file, line, column, f"{dotted(path)}: {message}" if path else message)
+        return Fault(self.file, line, column, printable(f"{dotted(path)}: {message}" if path else message))
 
 
 def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
+
+
+def printable(text: str) -> str:
+    """On one line, whatever the file holds: a message is a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read(text: str | bytes, file: str) -> Document:
@@ -106,6 +111,7 @@ def refused_events(text: str, file: str) -> Iterator[Fault]:
     Aliases: a few lines can stand for billions of values.  Deep nesting: no field lies that deep, and parsers recurse.
     """
     depth = documents = 0
+    aliases = set()
     for event in parser().parse(text):
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, DocumentStartEvent):
@@ -113,7 +119,8 @@ def refused_events(text: str, file: str) -> Iterator[Fault]:
             if documents == 2:
                 yield Fault(file, line, column, "a second YAML document; a file holds one topology")
                 return
-        elif isinstance(event, AliasEvent):
+        elif isinstance(event, AliasEvent) and event.anchor not in aliases:
+            aliases.add(event.anchor)
             yield Fault(file, line, column, f"alias *{event.anchor}: not supported; write the value out")
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
             depth += 1
@@ -146,13 +153,14 @@ def converted(root: Node, file: str) -> Document:
             if not isinstance(key_node, ScalarNode) or kind_of(key_node) != "str":
                 text = key_node.value if isinstance(key_node, ScalarNode) else "a mapping or list"
                 where = f"{dotted(path)}: " if path else ""
-                faults.append(Fault(file, *position(key_node), f"{where}key {text}: must be text; put it in quotes"))
+                message = f"{where}key {text}: must be text; put it in quotes"
+                faults.append(Fault(file, *position(key_node), printable(message)))
                 continue
             key = (*path, key_node.value)
             if key_node.value in found:
                 first = keys[key][0]
                 message = f"{dotted(key)}: stands twice, first in line {first}; remove one"
-                faults.append(Fault(file, *position(key_node), message))
+                faults.append(Fault(file, *position(key_node), printable(message)))
                 continue
             keys[key] = position(key_node)
             found[key_node.value] = convert(value_node, key)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.description.catalog import suggestion
-from topology.description.model import Kind
+from topology.description.model import Kind, Route
 from topology.description.positions import Document
 from topology.errors import Fault
 
@@ -263,7 +263,8 @@ def references(value: Any) -> Found:
 def route_targets(value: Any) -> Found:
     for path, route, _ in routes(value):
         chosen = [name for name in ("service", "host", "files", "url") if name in route]
-        if len(chosen) != 1:
+        misspelt = any(name not in Route.model_fields for name in route)
+        if len(chosen) != 1 and not (misspelt and not chosen):
             had = f"has {' and '.join(chosen)}" if chosen else "leads nowhere"
             yield path, f"{had}; give it exactly one of service and host"
         for field, needs in (("to", ("host",)), ("identity", ("host", "url")), ("lends", ("identity",))):

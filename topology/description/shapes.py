@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from topology.description.catalog import suggestion
+from topology.description.catalog import near_name, suggestion
 from topology.description.model import FromEnvironment, Frozen, Topology
 from topology.description.positions import Document, Path
 from topology.errors import Fault
@@ -35,6 +35,7 @@ def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]
         yield document.fault(path, f"must be a mapping{hint}")
         return
     fields = model.model_fields
+    misspelt = {near_name(name, fields) for name in value if name not in fields}
     for name, one in value.items():
         if name in NOT_BUILT.get(model.__name__, ()):
             yield document.fault((*path, name), "not supported yet; remove it")
@@ -43,7 +44,8 @@ def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]
         else:
             yield from field_faults(document, (*path, name), one, fields[name])
     for name, field in fields.items():
-        if field.is_required() and name not in value and not any(f in value for f in NOT_BUILT.get(model.__name__, ())):
+        instead = [name, *NOT_BUILT.get(model.__name__, ())]
+        if field.is_required() and name not in misspelt and not any(one in value for one in instead):
             yield document.fault((*path, name), f"is missing; {field.description or 'it is required'}")
 
 
