@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from topology.proof.checking import Verdict
     from topology.proof.expectation import Caller, Check
     from topology.proof.probing import Files
-    from topology.runtime.running import RunningLab
+    from topology.runtime.running import Endpoint, RunningLab
     from topology.runtime.stacks import Lab
 
 OPTION = "lab_topology"
@@ -117,6 +117,14 @@ class TestedLab:
     hosts: Mapping[str, Any]
     checks: tuple[Check, ...]
     shown: Mapping[Caller, Files]
+
+    def find_ports(self, *hosts: str) -> None:
+        """Reads the published ports again: where Docker chooses them, a recreated gateway has others."""
+        from topology.runtime import stacks
+
+        found = stacks.look(self.lab)[0].endpoints
+        endpoints = cast("dict[str, Endpoint]", self.running.endpoints)
+        endpoints.update({host: found[host] for host in hosts or found})
 
     def ask(self, check: Check) -> Verdict:
         """Sends one cell's request and judges the answer."""

@@ -21,8 +21,9 @@ INSTALL_HINT = (
 OLDEST_COMPOSE = (2, 20)
 
 
+@cache
 def connect() -> DockerClient:
-    """A client of the engine that `docker` would use: DOCKER_HOST, else the current context.
+    """The one client of the engine that `docker` would use: DOCKER_HOST, else the current context.
 
     Raises NoEngine, with what to do.
     """

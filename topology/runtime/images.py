@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +26,10 @@ from typing import TYPE_CHECKING
 from topology.description.sources import files
 from topology.errors import InvalidInput, NotReady
 from topology.runtime import engine
+from topology.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from docker import DockerClient
-
-Report = Callable[[str, str], None]
-"""Called with an image's tag and what is going on with it."""
 
 PUBLIC_BASE = "debian:trixie-slim"
 OWN_BASE = "mtls-lab/base:trixie"
@@ -56,16 +54,16 @@ class Image:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-def ensure(images: Iterable[Image], report: Report) -> None:
+def ensure(images: Iterable[Image], progress: Progress) -> None:
     """Builds those that are missing, in parallel.  Raises NotReady with the end of the build's output."""
     client = engine.connect()
     missing = [image for image in images if not exists(client, image.tag)]
     if not missing:
         return
-    base = ensure_base(client, report)
+    base = ensure_base(client, progress)
     ca = company_ca()
     with ThreadPoolExecutor(max_workers=max(2, (os.cpu_count() or 2) // 2)) as pool:
-        for done in [pool.submit(build, client, image, base, ca, report) for image in missing]:
+        for done in [pool.submit(build, client, image, base, ca, progress) for image in missing]:
             done.result()
 
 
@@ -82,7 +80,7 @@ def exists(client: DockerClient, tag: str) -> bool:
 # The base image
 
 
-def ensure_base(client: DockerClient, report: Report) -> str:
+def ensure_base(client: DockerClient, progress: Progress) -> str:
     """The image that all others start from: Debian's own where it can be had, else one made of Debian's packages.
 
     Raises NotReady where neither is possible, with what to do.
@@ -92,16 +90,16 @@ def ensure_base(client: DockerClient, report: Report) -> str:
     for tag in (PUBLIC_BASE, OWN_BASE):
         if exists(client, tag):
             return tag
-    report(PUBLIC_BASE, "pulling")
+    progress.step(f"{PUBLIC_BASE}: pulling")
     try:
         client.images.pull(PUBLIC_BASE)
         return PUBLIC_BASE
     except (APIError, ImageNotFound) as error:
-        report(PUBLIC_BASE, f"cannot be pulled: {str(error.explanation or error).strip()}")
-    return bootstrap(client, report)
+        progress.step(f"{PUBLIC_BASE}: cannot be pulled: {str(error.explanation or error).strip()}")
+    return bootstrap(client, progress)
 
 
-def bootstrap(client: DockerClient, report: Report) -> str:
+def bootstrap(client: DockerClient, progress: Progress) -> str:
     """Debian trixie, minimal, from Debian's packages, as an image under a tag of our own."""
     if shutil.which("mmdebstrap") is None or os.geteuid() != 0:
         raise NotReady(
@@ -110,13 +108,13 @@ def bootstrap(client: DockerClient, report: Report) -> str:
         )
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
-        report(OWN_BASE, "bootstrapping from Debian's packages")
+        progress.step(f"{OWN_BASE}: bootstrapping from Debian's packages")
         done = subprocess.run(bootstrap_command(archive), input=SOURCES, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NotReady(f"mmdebstrap could not make {OWN_BASE}:\n{last_lines(done.stderr.splitlines())}")
         with archive.open("rb") as content:
             client.api.import_image_from_data(content, *split_tag(OWN_BASE))
-    report(OWN_BASE, "ready")
+    progress.step(f"{OWN_BASE}: ready")
     return OWN_BASE
 
 
@@ -139,11 +137,11 @@ def split_tag(tag: str) -> tuple[str, str]:
 # Building
 
 
-def build(client: DockerClient, image: Image, base: str, ca: bytes, report: Report) -> None:
+def build(client: DockerClient, image: Image, base: str, ca: bytes, progress: Progress) -> None:
     """Builds one image.  base: what its Dockerfile starts from; ca: a company's CAs, for build stages."""
     from docker.errors import APIError
 
-    report(image.tag, "building")
+    progress.step(f"{image.tag}: building")
     lines: list[str] = []
     try:
         stream = client.api.build(
@@ -156,16 +154,18 @@ def build(client: DockerClient, image: Image, base: str, ca: bytes, report: Repo
             forcerm=True,
             decode=True,
         )
+        failed = False
         for message in stream:
+            failed = failed or "error" in message
             for line in str(message.get("stream") or message.get("error") or "").splitlines():
                 if line.strip():
                     lines.append(line.rstrip())
-                    report(image.tag, line.rstrip())
-            if "error" in message:
-                raise NotReady(failure(image, lines))
+                    progress.detail(f"{image.tag}: {line.rstrip()}")
     except APIError as error:
         raise NotReady(failure(image, [*lines, str(error.explanation)])) from error
-    report(image.tag, "built")
+    if failed:
+        raise NotReady(failure(image, lines))
+    progress.step(f"{image.tag}: built")
 
 
 def failure(image: Image, lines: list[str]) -> str:

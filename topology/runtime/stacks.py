@@ -110,7 +110,7 @@ def up(
         plan = planning.plan(lab.description, networks)
         write_stacks(lab, plan, progress)
         issue_certificates(lab, plan, progress)
-        images.ensure([images.Image(i.tag, i.folder, dict(i.arguments)) for i in plan.images], report_build(progress))
+        images.ensure([images.Image(i.tag, i.folder, dict(i.arguments)) for i in plan.images], progress)
         try:
             networking.ensure_internet(client, lab.internet, networks.internet, labels(lab))
             environments = {h: variables(lab, h, networks, choose_ports) | values for h in lab.topology.hosts}
@@ -541,7 +541,3 @@ def execute(container: Container, command: list[str], check: bool = True) -> str
     if check and code:
         raise NotReady(f"{container.name}: `{' '.join(command)}` failed with exit code {code}:\n{text.strip()}")
     return text
-
-
-def report_build(progress: Progress) -> Callable[[str, str], None]:
-    return lambda tag, line: progress.detail(f"{tag}: {line}")

@@ -5,13 +5,14 @@ function answer(request) {
   // Next.js takes its base path off the address; the service saw it with the path that the gateway sent.
   const base = process.env.BASE_PATH ?? "";
   const path = url.pathname.startsWith(base) ? url.pathname : base + url.pathname;
+  const { "x-peer-address": remote, ...headers } = Object.fromEntries(request.headers);
   return Response.json({
     service: process.env.SERVICE_NAME ?? "next",
     method: request.method,
     path,
     query: url.search.slice(1),
-    headers: Object.fromEntries(request.headers),
-    remote: request.headers.get("x-peer-address"),
+    headers,
+    remote,
   });
 }
 

@@ -11,13 +11,8 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Locale;
 import java.util.Map;
-import org.springframework.core.Ordered;
-import org.springframework.core.annotation.Order;
-import org.springframework.stereotype.Component;
 
 /** Keeps the request as it arrived: Spring takes the X-Forwarded headers out once it has heeded them. */
-@Component
-@Order(Ordered.HIGHEST_PRECEDENCE)
 public class RawRequest implements Filter {
     static final String HEADERS = RawRequest.class.getName() + ".headers";
     static final String PATH = RawRequest.class.getName() + ".path";

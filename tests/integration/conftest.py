@@ -1,0 +1,62 @@
+"""The labs that the integration tests share: each is brought up once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from topology.proof.probing import Direct, Files, tls_context
+from topology.pytest_plugin import TestedLab, brought_up
+
+LABS = Path(__file__).parents[2] / "fixtures" / "labs"
+
+Get = Callable[..., requests.Response]
+
+
+@pytest.fixture(scope="session")
+def pro_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """Nothing passes `pro` without a certificate; `laptop` attaches one."""
+    with brought_up(LABS / "pro-dev.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """Two client authorities, intermediates, lists of identities, an internal route, egress as several identities."""
+    with brought_up(LABS / "guarded.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+def ask(tested: TestedLab, host: str, path: str, identity: str | None = None, **options: Any) -> requests.Response:
+    """A verified request to a host's gateway from outside, as an identity or as nobody.
+
+    options: scheme, method, and what requests takes.
+    """
+    described = tested.lab.topology.hosts[host]
+    endpoint = tested.running.endpoints[host]
+    scheme = options.pop("scheme", "https" if described.tls else "http")
+    port = endpoint.https if scheme == "https" else endpoint.http
+    name = options.pop("name", described.domain)
+    context = None
+    if scheme == "https" and described.tls:
+        folder = tested.running.identities / (identity or "")
+        shown = Files(folder / "certificate.pem", folder / "key.pem") if identity else None
+        anchor = tested.running.authorities / described.tls.authority / "certificate.pem"
+        context = tls_context(anchor, shown, options.pop("tls", "1.3"))
+    url = f"{scheme}://{name}:{port}{path}"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount(url, Direct(endpoint.address, context))
+        return session.request(options.pop("method", "GET"), url, timeout=10, allow_redirects=False, **options)
+
+
+def whoami(tested: TestedLab, host: str, route: str, identity: str | None = None, **options: Any) -> dict[str, Any]:
+    """What the service behind a route saw of a request."""
+    answer = ask(tested, host, f"{route}whoami", identity, **options)
+    assert answer.status_code == 200, answer.text
+    seen: dict[str, Any] = answer.json()
+    return seen

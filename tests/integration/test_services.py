@@ -1,0 +1,137 @@
+"""The sample services behind their gateways, and the images that they run from."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import ask, whoami
+from topology.pytest_plugin import TestedLab
+from topology.runtime import engine, images, stacks
+
+pytestmark = pytest.mark.integration
+
+SERVICES = [
+    ("server", "/boot/", "boot", None),
+    ("server", "/mtls/", "mtls", "bro"),
+    ("client", "/fast/", "fast", None),
+    ("client", "/next/", "next", None),
+    ("client", "/node/", "node", None),
+]
+EVERY = pytest.mark.parametrize(("host", "route", "service", "identity"), SERVICES)
+
+
+@EVERY
+def test_health_says_which_service_is_well(
+    lab: TestedLab, host: str, route: str, service: str, identity: str | None
+) -> None:
+    answer = ask(lab, host, f"{route}health", identity)
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "service": service})
+
+
+@EVERY
+def test_greet_greets(lab: TestedLab, host: str, route: str, service: str, identity: str | None) -> None:
+    answer = ask(lab, host, f"{route}greet/d%C3%A4nish", identity)
+
+    assert answer.json() == {"service": service, "greeting": "Hello, dänish"}
+
+
+@EVERY
+def test_whoami_tells_what_the_service_saw(
+    lab: TestedLab, host: str, route: str, service: str, identity: str | None
+) -> None:
+    """The path without the prefix, unless the service is built for it."""
+    seen = whoami(lab, host, route, identity, params={"a": "1"}, headers={"X-Own": "kept"})
+
+    assert set(seen) == {"service", "method", "path", "query", "headers", "remote"}
+    assert (seen["service"], seen["method"], seen["query"]) == (service, "GET", "a=1")
+    assert seen["path"] == ("/next/whoami" if service == "next" else "/whoami")
+    assert seen["headers"]["x-own"] == "kept"
+    assert re.fullmatch(r"(::ffff:)?[0-9.]+", seen["remote"])
+
+
+def test_the_next_js_page_works_with_its_assets_below_its_prefix(lab: TestedLab) -> None:
+    """Rendered on the server; every script and style that it names is there."""
+    page = ask(lab, "client", "/next/")
+    assets = set(re.findall(r'(?:src|href)="(/[^"]+\.(?:js|css))"', page.text))
+
+    assert page.status_code == 200
+    assert "Rendered on the server at" in page.text
+    assert len(assets) >= 3
+    for asset in assets:
+        assert asset.startswith("/next/_next/")
+        assert ask(lab, "client", asset).status_code == 200
+    assert ask(lab, "client", "/next/about/").status_code == 200
+
+
+def test_the_fastapi_docs_work_below_their_prefix(lab: TestedLab) -> None:
+    """The page, the schema and the scripts that it names; nothing from elsewhere."""
+    page = ask(lab, "client", "/fast/docs")
+    named = set(re.findall(r"(?:src=|href=|url: )[\"']([^\"']+)[\"']", page.text))
+
+    assert page.status_code == 200
+    assert "/fast/openapi.json" in named
+    for path in named:
+        assert path.startswith("/fast/"), path
+        assert ask(lab, "client", path).status_code == 200
+    schema = ask(lab, "client", "/fast/openapi.json").json()
+    assert schema["servers"] == [{"url": "/fast"}]
+
+
+def test_a_partner_that_is_no_route_is_the_gateway_s_answer(lab: TestedLab) -> None:
+    assert ask(lab, "client", "/fast/partner/nowhere").status_code == 404
+
+
+# Images
+
+
+@pytest.fixture(scope="module")
+def built(lab: TestedLab) -> dict[str, Any]:
+    found = {container.image.tags[0]: container.image for container in stacks.containers(engine.connect(), lab.lab)}
+    assert len(found) == 5
+    return found
+
+
+def test_images_run_as_nobody_special(built: dict[str, Any]) -> None:
+    """Also when somebody starts them without Compose."""
+    assert {image.attrs["Config"]["User"] for image in built.values()} == {"10001:10001"}
+
+
+def test_no_final_image_holds_a_company_s_ca(built: dict[str, Any]) -> None:
+    """Neither a file of that name, nor the certificate in any file, nor a trace in the history."""
+    ca = images.company_ca()
+    lines = [line for line in ca.splitlines() if line and not line.startswith(b"-----")][:1]
+    for tag, image in built.items():
+        assert "company-ca" not in json.dumps([entry["CreatedBy"] for entry in image.history()]) or not ca, tag
+        for layer in layers(image):
+            for member in layer:
+                assert "company-ca" not in member.name, (tag, member.name)
+                if lines and member.isfile() and member.name.endswith((".crt", ".pem")):
+                    content = layer.extractfile(member)
+                    assert content is not None
+                    assert lines[0] not in content.read(), (tag, member.name)
+
+
+def layers(image: Any) -> list[tarfile.TarFile]:
+    archive = tarfile.open(fileobj=io.BytesIO(b"".join(image.save())))  # noqa: SIM115 - read once, in memory
+    manifest = archive.extractfile("manifest.json")
+    assert manifest is not None
+    return [tarfile.open(fileobj=archive.extractfile(name)) for name in json.load(manifest)[0]["Layers"]]
+
+
+def test_no_build_tools_are_in_the_final_images(lab: TestedLab) -> None:
+    for host, service, tool in (
+        ("server", "boot", "mvn"),
+        ("server", "boot", "javac"),
+        ("client", "node", "npm"),
+        ("client", "next", "npm"),
+        ("client", "fast", "pip"),
+    ):
+        command = ["bash", "-c", f"command -v {tool}"]
+        assert lab.hosts[host].exec_in_container(command, service)[2] != 0, (service, tool)
