@@ -20,15 +20,19 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 class ForwardedPrefix:
-    """Takes the prefix that the gateway stripped as the application's root path, so that links lead back to it."""
+    """Takes the prefix that the gateway stripped as the application's root path, so that links lead back to it.
+
+    By ASGI the path includes the root path, so the prefix is put back in front of it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            prefix = dict(scope["headers"]).get(b"x-forwarded-prefix", b"").decode("latin-1")
-            scope = {**scope, "root_path": prefix.rstrip("/")}
+            prefix = dict(scope["headers"]).get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
+            raw_path = prefix.encode("latin-1") + scope.get("raw_path", b"")
+            scope = {**scope, "root_path": prefix, "path": prefix + scope["path"], "raw_path": raw_path}
         await self.app(scope, receive, send)
 
 
@@ -88,7 +92,7 @@ async def whoami(request: Request) -> dict[str, object]:
     return {
         "service": SERVICE,
         "method": request.method,
-        "path": request.scope["path"],
+        "path": request.scope["path"].removeprefix(request.scope["root_path"]),
         "query": request.url.query,
         "headers": headers,
         "remote": request.client.host if request.client else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -84,9 +85,6 @@ class Changing:
     def served_serial(self) -> str:
         endpoint = stacks.running(self.lab).endpoints["shop"]
         context = ssl.create_default_context(cafile=str(self.lab.authorities / "ssl_ca" / "certificate.pem"))
-        context.check_hostname = True
-        import socket
-
         with (
             socket.create_connection(("127.0.0.1", endpoint.https or 0)) as connection,
             context.wrap_socket(connection, server_hostname="shop.changing.test") as tls,
