@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from topology.description import positions
-from topology.description.model import Kind
-from topology.errors import Fault, InvalidTopology
-
-FIELDS = ("port", "health", "base_path", "strip_prefix")
+from topology.description import positions, rules, shapes
+from topology.description.model import Kind, ServiceFile
+from topology.description.positions import Document
+from topology.description.wording import shown
+from topology.errors import Fault, InvalidInput, InvalidTopology
 
 
 def kinds(topology_file: Path) -> Mapping[str, Kind]:
     """name -> kind: those in the nearest `services/` beside or above a topology, then those shipped with the package.
 
-    Raises InvalidTopology where a service.yaml is wrong.
+    Raises InvalidTopology with all that is wrong in the service.yaml files, InvalidInput where one cannot be read.
     """
-    nearest = next((p / "services" for p in topology_file.absolute().parents if (p / "services").is_dir()), None)
-    folders = [shipped_services(), *([nearest] if nearest else [])]
-    found = {file.parent.name: file for folder in folders for file in sorted(folder.glob("*/service.yaml"))}
-    return {name: load(file) for name, file in found.items()}
+    here = topology_file.parent.resolve()
+    nearest_services = next((p / "services" for p in (here, *here.parents) if (p / "services").is_dir()), None)
+    folders = [shipped_services(), *([nearest_services] if nearest_services else [])]
+    files = {file.parent.name: file for folder in folders for file in sorted(folder.glob("*/service.yaml"))}
+    found: dict[str, Kind] = {}
+    faults: list[Fault] = []
+    for name, file in files.items():
+        try:
+            found[name] = load(file)
+        except InvalidTopology as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InvalidTopology(faults)
+    return found
 
 
 def shipped_services() -> Path:
@@ -34,41 +41,30 @@ def shipped_services() -> Path:
 
 
 def load(file: Path) -> Kind:
-    """One service.yaml; InvalidTopology with all that is wrong with it."""
-    document = positions.read(file.read_bytes(), str(file))
-    faults = list(document.faults)
-    if not faults and not isinstance(document.value, dict):
-        faults.append(document.fault((), "must be a mapping with port and health"))
-    if not (file.parent / "Dockerfile").is_file():
-        faults.append(document.fault((), "there is no Dockerfile beside it"))
-    if faults:
-        raise InvalidTopology(faults)
+    """One service.yaml.  Raises InvalidTopology with all its faults, InvalidInput where it cannot be read."""
     try:
-        return Kind(name=file.parent.name, folder=file.parent, **document.value)
-    except ValidationError as error:
-        raise InvalidTopology(kind_faults(document, error)) from error
-    except TypeError as error:
-        raise InvalidTopology([document.fault((), "name and folder are the folder's own; remove them")]) from error
+        text = file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{file}: cannot be read: {error.strerror}; a kind of service needs it") from error
+    document = positions.read(text, str(file))
+    if faults := [*document.faults, *([] if document.faults else kind_faults(document, file.parent))]:
+        raise InvalidTopology(faults)
+    strips = {"strip_prefix": not document.value.get("base_path", False)}
+    return Kind(name=file.parent.name, folder=file.parent, **{**strips, **document.value})
 
 
-def kind_faults(document: positions.Document, error: ValidationError) -> Iterable[Fault]:
-    for detail in error.errors():
-        path = tuple(detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            yield document.fault(path, "unknown field; " + suggestion(str(path[-1]), FIELDS))
-        elif detail["type"] == "missing":
-            yield document.fault(path, "is missing; a kind says its port and its health path")
-        else:
-            yield document.fault(path, f"is wrong: {detail['msg'][0].lower()}{detail['msg'][1:]}")
-
-
-def suggestion(word: str, choices: Iterable[str]) -> str:
-    """The nearest of the valid words, or all of them where none is near."""
-    known = sorted(choices)
-    if near := near_name(word, known):
-        return f"did you mean '{near}'?"
-    return f"there is {', '.join(known)}" if known else "there is none"
-
-
-def near_name(word: str, choices: Iterable[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
+def kind_faults(document: Document, folder: Path) -> Iterator[Fault]:
+    yield from shapes.faults(document, ServiceFile)
+    if not rules.NAME.fullmatch(folder.name):
+        advice = "rename it: a lower-case letter, then letters, digits, hyphens and underscores"
+        yield document.fault((), f"the folder '{shown(folder.name)}' cannot name a kind; {advice}")
+    if not (folder / "Dockerfile").is_file():
+        yield document.fault((), "there is no Dockerfile beside this file; write one, or remove the folder")
+    if not isinstance(document.value, dict):
+        return
+    health = document.value.get("health")
+    if isinstance(health, str) and (wrong := rules.health_fault(health)):
+        yield document.fault(("health",), wrong)
+    if document.value.get("base_path") is True and document.value.get("strip_prefix") is True:
+        message = "contradicts base_path: what is built for its prefix has to see it; remove one of them"
+        yield document.fault(("strip_prefix",), message)

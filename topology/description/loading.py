@@ -25,10 +25,12 @@ class Description:
 def load(path: Path) -> Description:
     """Reads a topology file.  Raises InvalidTopology with every fault, InvalidInput where there is no file to read."""
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(positions.LARGEST_FILE + 1)  # one more tells that it is too large
     except OSError as error:
-        advice = "write one there, or name another file" if isinstance(error, FileNotFoundError) else "name a file"
-        raise InvalidInput(f"{path}: cannot be read: {error.strerror}; {advice}") from error
+        advice = {FileNotFoundError: "write one there, or name another file", IsADirectoryError: "name a file in it"}
+        what = advice.get(type(error), "name a file that can be read")
+        raise InvalidInput(f"{path}: cannot be read: {error.strerror}; {what}") from error
     return parse(text, path, catalog.kinds(path))
 
 
@@ -39,22 +41,20 @@ def parse(text: str | bytes, file: Path, kinds: Mapping[str, Kind]) -> Descripti
     Raises InvalidTopology with every fault of the text.
     """
     document = positions.read(text, str(file))
-    faults = [*document.faults, *(shape_and_rules(document, file, kinds) if document.value is not None else ())]
+    faults = list(document.faults)
+    if document.value is not None or not faults:
+        told = {(fault.line, fault.column) for fault in faults}  # nothing more of what is no plain value
+        faults += [one for one in field_faults(document, file, kinds) if (one.line, one.column) not in told]
     if faults:
         raise InvalidTopology(dict.fromkeys(faults))
-    if not isinstance(document.value, dict):
-        raise InvalidTopology([document.fault((), "must be a mapping with name and hosts")])
     return Description(Topology.model_validate(resolved(document.value, kinds)), kinds, file)
 
 
-def shape_and_rules(document: Document, file: Path, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
+def field_faults(document: Document, file: Path, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
     """What is wrong with the fields one by one, and then what is wrong between them, as far as that can be told."""
-    wrong = list(shapes.faults(document))
-    yield from wrong
+    yield from shapes.faults(document)
     if isinstance(document.value, dict):
         yield from rules.faults(document, kinds, file.parent)
-    if not wrong and not isinstance(document.value, dict):
-        yield document.fault((), "must be a mapping with name and hosts")
 
 
 def resolved(value: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:

@@ -14,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 KeyType = Literal["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-4096", "ed25519"]
 
+Days = Annotated[int, Field(ge=1, le=36500)]
+"""A hundred years at most: X.509 ends with the year 9999, and a larger number is a slip."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -23,7 +28,7 @@ class Authority(Frozen):
     """A local certificate authority."""
 
     key: KeyType = Field("ecdsa-p256", description="key of the authority")
-    days: int = Field(3650, ge=1, description="validity of its own certificate in days")
+    days: Days = Field(3650, description="validity of its own certificate in days")
     intermediate: bool = Field(
         False, description="leaves are signed by an intermediate; the root key signs nothing else"
     )
@@ -32,10 +37,10 @@ class Authority(Frozen):
 class Identity(Frozen):
     """A client certificate."""
 
-    authority: str = Field(description="the authority that issues it")
+    authority: str = Field(description="the name of the authority that issues it")
     common_name: str = Field("", description="subject CN, 1 to 64 printable characters; default: the identity's name")
     san: tuple[str, ...] = Field((), description="DNS names, URIs or e-mail addresses; default: NAME@LAB.test")
-    days: int = Field(90, ge=1, description="validity in days")
+    days: Days = Field(90, description="validity in days")
     key: KeyType = Field("ecdsa-p256", description="key of the certificate")
     revoked: bool = Field(False, description="it stands on its authority's CRL")
 
@@ -45,27 +50,27 @@ class ServerCertificate(Frozen):
 
     authority: str = Field("", description="the authority that issues it; default: the first of the file")
     key: KeyType = Field("ecdsa-p256", description="key of the certificate")
-    days: int = Field(90, ge=1, description="validity in days")
+    days: Days = Field(90, description="validity in days")
 
 
 class ClientCertificates(Frozen):
     """Whether and by whom a gateway asks its callers for certificates."""
 
-    authority: tuple[str, ...] = Field(description="one authority or a list; any of them will do")
+    authority: tuple[str, ...] = Field(description="the authority whose certificates are accepted, or a list of them")
     verify: Literal["per-route", "always"] = Field("per-route", description="always: no request without a certificate")
 
 
 class Publish(Frozen):
     """Ports on 127.0.0.1; None lets Docker choose."""
 
-    http: Annotated[int, Field(ge=1, le=65535)] | None = None
-    https: Annotated[int, Field(ge=1, le=65535)] | None = None
+    http: Port | None = Field(None, description="port of plain HTTP, which redirects to https")
+    https: Port | None = Field(None, description="port of HTTPS")
 
 
 class FromEnvironment(Frozen):
     """A value that is read from the caller's environment at `up` and stays out of git."""
 
-    from_env: str
+    from_env: str = Field(description="the name of the variable that holds the value at `up`")
 
 
 class Service(Frozen):
@@ -74,12 +79,14 @@ class Service(Frozen):
     After loading, port and health are set: by the author, else by the kind.
     """
 
-    kind: str | None = None
-    build: str | None = None
-    image: str | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    health: str | None = None
-    environment: Mapping[str, str | FromEnvironment] = Field(default_factory=dict)
+    kind: str | None = Field(None, description="a folder of services/ that has a service.yaml")
+    build: str | None = Field(None, description="a folder with a Dockerfile, relative to the topology file")
+    image: str | None = Field(None, description="a ready image")
+    port: Port | None = Field(None, description="where it listens, in plain HTTP; default: what the kind says")
+    health: str | None = Field(None, description="a path that answers 2xx; default: what the kind says")
+    environment: Mapping[str, str | FromEnvironment] = Field(
+        default_factory=dict, description="variables: literal text ($ means itself), or {from_env: NAME}"
+    )
 
 
 class Route(Frozen):
@@ -89,44 +96,57 @@ class Route(Frozen):
     and client_certificate is "required" wherever allow is not empty.
     """
 
-    service: str | None = None
-    host: str | None = None
-    to: str = "/"
-    identity: str | None = None
-    lends: Literal["everyone"] | None = None
-    client_certificate: Literal["none", "required"] = "none"
-    allow: tuple[str, ...] = ()
-    internal: bool = False
-    strip_prefix: bool | None = None
+    service: str | None = Field(None, description="a service of this host")
+    host: str | None = Field(None, description="another host of the topology, called through its gateway")
+    to: str = Field("/", description="with host: the path there, which starts and ends with /")
+    identity: str | None = Field(None, description="with host: the client certificate that this gateway attaches")
+    lends: Literal["everyone"] | None = Field(
+        None, description="with identity: says in writing that every caller of the route may use it"
+    )
+    client_certificate: Literal["none", "required"] = Field("none", description="whether callers must show one")
+    allow: tuple[str, ...] = Field((), description="the identities that may call; implies required")
+    internal: bool = Field(False, description="only this host's own services may call it")
+    strip_prefix: bool | None = Field(
+        None, description="whether the service sees the path without the prefix; default: what the kind says, else true"
+    )
 
 
 class Host(Frozen):
     """A machine: one gateway, its services, its routes.  After loading, tls is None for plain HTTP only."""
 
-    domain: str
-    aliases: tuple[str, ...] = ()
-    tls: ServerCertificate | None = None
-    client_certificates: ClientCertificates | None = None
-    publish: Publish = Publish()
-    services: Mapping[str, Service] = Field(default_factory=dict)
-    routes: Mapping[str, Route] = Field(default_factory=dict)
+    domain: str = Field(description="the full name by which it is reached, such as server.lab.test")
+    aliases: tuple[str, ...] = Field((), description="further names, on the certificate too")
+    tls: ServerCertificate | None = Field(None, description="its certificate; false: plain HTTP only")
+    client_certificates: ClientCertificates | None = Field(
+        None, description="whose client certificates it accepts; omitted: it asks for none"
+    )
+    publish: Publish = Field(Publish(), description="ports on 127.0.0.1; omitted: Docker chooses")
+    services: Mapping[str, Service] = Field(default_factory=dict, description="applications, by name")
+    routes: Mapping[str, Route] = Field(default_factory=dict, description="routes, by path prefix")
 
 
 class Topology(Frozen):
     """One lab."""
 
-    name: str
-    authorities: Mapping[str, Authority] = Field(default_factory=dict)
-    identities: Mapping[str, Identity] = Field(default_factory=dict)
-    hosts: Mapping[str, Host]
+    name: str = Field(description="a name for the lab: lower-case letters, digits and hyphens, at most 30")
+    authorities: Mapping[str, Authority] = Field(
+        default_factory=dict, description="the local certificate authorities; the first is the default for servers"
+    )
+    identities: Mapping[str, Identity] = Field(default_factory=dict, description="client certificates, by name")
+    hosts: Mapping[str, Host] = Field(description="at least one host")
 
 
-class Kind(Frozen):
-    """What `service.yaml` in a folder of `services/` says (see catalog)."""
+class ServiceFile(Frozen):
+    """What `service.yaml` in a folder of `services/` may say."""
 
-    name: str
-    folder: Path
-    port: int
-    health: str
-    base_path: bool = False
-    strip_prefix: bool = True
+    port: Port = Field(description="the port where the service listens, in plain HTTP")
+    health: str = Field(description="a path that answers 2xx, such as /health")
+    base_path: bool = Field(False, description="it is built for the prefix of its one route, and sees it")
+    strip_prefix: bool = Field(True, description="whether it sees paths without the route's prefix, by default")
+
+
+class Kind(ServiceFile):
+    """A kind of service: its service.yaml, the name that topologies call it by, and the folder of its sources."""
+
+    name: str = Field(description="the folder's name")
+    folder: Path = Field(description="the folder, which holds the Dockerfile")

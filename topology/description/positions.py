@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
-    DocumentStartEvent,
     MappingEndEvent,
     MappingStartEvent,
     SequenceEndEvent,
@@ -18,12 +18,35 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from topology.description.wording import printable, shown
 from topology.errors import Fault
 
 Path = tuple[str | int, ...]
 
 LARGEST_FILE = 1024 * 1024
 DEEPEST_NESTING = 20
+
+PLAIN = ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")
+TAGS = {f"tag:yaml.org,2002:{name}" for name in PLAIN}
+"""Tags that plain YAML gets by itself; an author who writes another one means something that a topology has not."""
+
+SYNTAX = (
+    ("'\\t' that cannot start", "a tab cannot indent; use spaces"),
+    ("that cannot start any token", "this character means something in YAML; put the text in quotes"),
+    ("mapping values are not allowed", "a ':' cannot stand here; check the indentation, or put the text in quotes"),
+    ("could not find expected ':'", "a key without its ':'; write `key: value`"),
+    ("expected <block end>", "this does not line up with what stands above; check the indentation"),
+    ("unexpected end of stream", "a text in quotes that is never closed; add the quote"),
+    ("expected ',' or", "a ',' or the closing bracket is missing; add it"),
+    ("expected the node content", "a value should stand here; write one"),
+    ("undefined alias", "aliases are not supported; write the value out, or put a text that starts with '*' in quotes"),
+    ("expected alphabetic or numeric", "this character means something in YAML; put the text in quotes"),
+    ("unknown escape character", "YAML knows no such escape; put the text in 'single quotes'"),
+    ("found another document", "a second YAML document starts here; keep one to a file"),
+)
+"""What the parser says, and what that means for the author."""
+
+TOO_DEEP = f"nested more than {DEEPEST_NESTING} levels deep, and no field lies that deep; check the brackets"
 
 BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
@@ -51,12 +74,7 @@ class Document:
 
 
 def dotted(path: Path) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def printable(text: str) -> str:
-    """On one line, whatever the file holds: a message is a line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return ".".join(shown(str(part)) or "''" for part in path)
 
 
 def read(text: str | bytes, file: str) -> Document:
@@ -65,22 +83,35 @@ def read(text: str | bytes, file: str) -> Document:
         return Document(file, faults=(fault,))
     plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
     try:
-        if faults := tuple(refused_events(plain, file)):
+        if "&" in plain and (faults := tuple(refused_events(plain, file))):
             return Document(file, faults=faults)
         node = parser().compose(plain)
+    except RecursionError:
+        return Document(file, faults=tuple(refused_events(plain, file)))
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        return Document(file, faults=(Fault(file, line, column, f"not valid YAML: {error.problem or error.context}"),))
-    except (YAMLError, ValueError) as error:
+        return Document(file, faults=(syntax_fault(error, file),))
+    except (YAMLError, ValueError, OverflowError) as error:
         return Document(file, faults=(not_yaml(plain, file, error),))
     if node is None:
-        return Document(file, faults=(Fault(file, 1, 1, "the file is empty; `name` and `hosts` are required"),))
-    return converted(node, file)
+        return Document(file)
+    document = converted(node, file)
+    too_deep = tuple(fault for fault in document.faults if fault.message == TOO_DEEP)
+    return Document(file, faults=too_deep[:1]) if too_deep else document
 
 
 def parser() -> YAML:
-    return YAML(typ="safe", pure=True)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # YAML allows it, and here nothing refers to anchors
+    return yaml
+
+
+def syntax_fault(error: MarkedYAMLError, file: str) -> Fault:
+    problem = str(error.problem or error.context)
+    meaning = next((ours for theirs, ours in SYNTAX if theirs in problem), problem.splitlines()[0])
+    opened = error.context_mark if "never closed" in meaning else None
+    mark = opened or error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    return Fault(file, line, column, f"not valid YAML: {meaning}")
 
 
 def unreadable(text: str | bytes, file: str) -> Fault | None:
@@ -98,10 +129,15 @@ def unreadable(text: str | bytes, file: str) -> Fault | None:
 
 
 def not_yaml(text: str, file: str, error: Exception) -> Fault:
-    """An error without a mark: a character that YAML forbids, or a number that is none."""
-    position = getattr(error, "position", 0)
-    before = text[: position if isinstance(position, int) else 0]
-    reason = getattr(error, "reason", None) or str(error).splitlines()[0]
+    """An error without a mark: a character that YAML forbids, or an escape that stands for none."""
+    position = getattr(error, "position", None)
+    if isinstance(position, int):
+        before = text[:position]
+        reason = f"the character U+{ord(text[position]):04X} cannot stand in a file; remove it"
+        return Fault(file, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, f"not valid YAML: {reason}")
+    escape = re.search(r"\\U(?!000|0010)", text)
+    before = text[: escape.start()] if escape else ""
+    reason = "an escape that stands for no character; write the character itself"
     return Fault(file, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, f"not valid YAML: {reason}")
 
 
@@ -110,70 +146,77 @@ def refused_events(text: str, file: str) -> Iterator[Fault]:
 
     Aliases: a few lines can stand for billions of values.  Deep nesting: no field lies that deep, and parsers recurse.
     """
-    depth = documents = 0
+    depth = 0
     aliases = set()
     for event in parser().parse(text):
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
-        if isinstance(event, DocumentStartEvent):
-            documents += 1
-            if documents == 2:
-                yield Fault(file, line, column, "a second YAML document; a file holds one topology")
-                return
-        elif isinstance(event, AliasEvent) and event.anchor not in aliases:
+        if isinstance(event, AliasEvent) and event.anchor not in aliases:
             aliases.add(event.anchor)
-            yield Fault(file, line, column, f"alias *{event.anchor}: not supported; write the value out")
+            yield Fault(file, line, column, f"alias *{shown(event.anchor)}: not supported; write the value out")
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
             depth += 1
             if depth > DEEPEST_NESTING:
-                yield Fault(file, line, column, f"nested more than {DEEPEST_NESTING} levels deep; nothing is that deep")
+                yield Fault(file, line, column, TOO_DEEP)
                 return
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             depth -= 1
 
 
 def converted(root: Node, file: str) -> Document:
-    keys: dict[Path, tuple[int, int]] = {}
-    values: dict[Path, tuple[int, int]] = {}
+    reading = Document(file)
     faults: list[Fault] = []
+    value = convert(root, (), reading, faults)
+    return Document(file, value, reading.keys, reading.values, tuple(faults))
 
-    def position(node: Node) -> tuple[int, int]:
-        return node.start_mark.line + 1, node.start_mark.column + 1
 
-    def convert(node: Node, path: Path) -> Any:
-        values[path] = position(node)
-        if isinstance(node, MappingNode):
-            return mapping(node, path)
-        if isinstance(node, SequenceNode):
-            return tuple(convert(item, (*path, n)) for n, item in enumerate(node.value))
-        return scalar(node)
+def position(node: Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
-    def mapping(node: MappingNode, path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, ScalarNode) or kind_of(key_node) != "str":
-                text = key_node.value if isinstance(key_node, ScalarNode) else "a mapping or list"
-                where = f"{dotted(path)}: " if path else ""
-                message = f"{where}key {text}: must be text; put it in quotes"
-                faults.append(Fault(file, *position(key_node), printable(message)))
-                continue
-            key = (*path, key_node.value)
-            if key_node.value in found:
-                first = keys[key][0]
-                message = f"{dotted(key)}: stands twice, first in line {first}; remove one"
-                faults.append(Fault(file, *position(key_node), printable(message)))
-                continue
-            keys[key] = position(key_node)
-            found[key_node.value] = convert(value_node, key)
-        return found
 
-    value = convert(root, ())
-    return Document(file, value, keys, values, tuple(faults))
+def convert(node: Node, path: Path, reading: Document, faults: list[Fault]) -> Any:
+    """A node's plain value; notes positions in `reading`, and in `faults` what is no plain value."""
+    reading.values[path] = position(node)
+    if str(node.tag) not in TAGS:
+        faults.append(reading.fault(path, f"tag {shown(str(node.tag))}: not supported; remove it"))
+    if len(path) >= DEEPEST_NESTING and not isinstance(node, ScalarNode):
+        faults.append(Fault(reading.file, *position(node), TOO_DEEP))
+        return None
+    if isinstance(node, MappingNode):
+        return convert_mapping(node, path, reading, faults)
+    if isinstance(node, SequenceNode):
+        return tuple(convert(item, (*path, n), reading, faults) for n, item in enumerate(node.value))
+    return scalar(node)
+
+
+def convert_mapping(node: MappingNode, path: Path, reading: Document, faults: list[Fault]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, ScalarNode) or kind_of(key_node) != "str":
+            where = f"{dotted(path)}: " if path else ""
+            faults.append(Fault(reading.file, *position(key_node), where + key_fault(key_node)))
+            continue
+        key = (*path, key_node.value)
+        if key_node.value in found:
+            message = f"{dotted(key)}: stands twice, first in line {reading.keys[key][0]}; remove one"
+            faults.append(Fault(reading.file, *position(key_node), message))
+            continue
+        reading.keys[key] = position(key_node)
+        found[key_node.value] = convert(value_node, key, reading, faults)
+    return found
+
+
+def key_fault(node: Node) -> str:
+    if not isinstance(node, ScalarNode):
+        return "a list or mapping cannot be a key; write a text"
+    if kind_of(node) == "merge":
+        return "merge key <<: not supported; write the fields out"
+    return f"key {shown(node.value) or 'without a text'}: must be text; put it in quotes"
 
 
 def kind_of(node: Node) -> str:
-    """The type of a scalar by YAML 1.2's core schema; anything with a tag of its own is text."""
+    """The type of a scalar by YAML 1.2's core schema, which has no dates; anything with a tag of its own is text."""
     tag = str(node.tag)
-    return tag.removeprefix("tag:yaml.org,2002:") if tag.startswith("tag:yaml.org,2002:") else "str"
+    return tag.removeprefix("tag:yaml.org,2002:") if tag in TAGS and not tag.endswith("timestamp") else "str"
 
 
 def scalar(node: Node) -> Any:

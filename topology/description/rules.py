@@ -12,9 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from topology.description.catalog import suggestion
-from topology.description.model import Kind, Route
+from topology.description.model import Kind
 from topology.description.positions import Document
+from topology.description.shapes import completed
+from topology.description.wording import shown, suggestion
 from topology.errors import Fault
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
@@ -29,21 +30,35 @@ DNS_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"{DNS_LABEL}(?:\.{DNS_LABEL})+")
 ADDRESS = re.compile(r"[0-9.]+")
 PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
+LONGEST_PATH = 200
+"""nginx reads no parameter longer than its buffer, and nobody types one."""
 HEALTH = re.compile(r"/[A-Za-z0-9._~/-]*")
-IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]*")
+IMAGE_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+IMAGE = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::[0-9]{{1,5}})?/)?{IMAGE_PART}(?:/{IMAGE_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+"""A reference as the distribution specification writes it: registry, path, tag, digest."""
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
-EMAIL = re.compile(r"[A-Za-z0-9.!#%&*+/=?^_~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
-BREAKING = re.compile(r"[\"'{};$\\`<>]|[^\x20-\U0010ffff]")
-"""Characters that end a value in nginx, YAML or HTML, or start something else there."""
+URI = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|urn:)[!-~]+")
+EMAIL = re.compile(rf"[A-Za-z0-9.!#%&*+/=?^_~-]{{1,64}}@{DNS_LABEL}(?:\.{DNS_LABEL})*", re.IGNORECASE)
+LONGEST_SAN = 500
+BREAKING = re.compile(r"[\"'{};$\\`]")
+"""Characters that end a value in nginx or YAML, or start something else there."""
+LONGEST_CHAIN = 100
+"""Gateways that a request may pass.  nginx has no limit of its own; the time of its callers is one."""
 
 OWN_VARIABLES = ("SERVICE_NAME", "GATEWAY_URL")
 RESERVED_HOSTS = ("authorities", "identities")
 
 
+Place = tuple[str, str]
+"""A host and the prefix of one of its routes."""
+
+
 def faults(document: Document, kinds: Mapping[str, Kind], folder: Path) -> Iterator[Fault]:
     """All that contradicts the rules, in no order.  folder: what the topology's paths are relative to."""
-    value = document.value
+    value = completed(document.value)
     for rule in RULES:
         for path, message in rule(value):
             yield document.fault(path, message)
@@ -72,6 +87,12 @@ def listed(value: Any) -> tuple[str, ...]:
     return tuple(one for one in value if isinstance(one, str)) if isinstance(value, tuple) else ()
 
 
+def allowed(route: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Whom a route allows, as far as it is a list: a lone text has its fault already."""
+    found = route.get("allow")
+    return tuple(one if isinstance(one, str) else None for one in found) if isinstance(found, tuple) else ()
+
+
 def hosts(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from ((name, mapping(value, "hosts", name)) for name in mapping(value, "hosts"))
 
@@ -90,7 +111,12 @@ def routes(value: Any) -> Iterator[tuple[tuple[str, ...], dict[str, Any], dict[s
 
 
 def unknown(name: str, what: str, known: Iterable[str]) -> str:
-    return f"there is no {what} '{name}'; {suggestion(name, known)}"
+    return f"there is no {what} '{shown(name)}'; {suggestion(name, known)}"
+
+
+def absent(value: Any, name: str) -> bool:
+    """Is there really nothing of that name, or an empty mapping?  (What is there but wrong has its fault already.)"""
+    return not value.get(name, {}) and isinstance(value.get(name, {}), dict)
 
 
 # Names and texts
@@ -99,7 +125,8 @@ def unknown(name: str, what: str, known: Iterable[str]) -> str:
 def names(value: Any) -> Found:
     lab = text(value, "name")
     if lab and not LAB_NAME.fullmatch(lab):
-        yield ("name",), f"'{lab}' must be a lower-case letter, then letters, digits and hyphens, at most 30 in all"
+        advice = "write a lower-case letter, then letters, digits and hyphens, at most 30 in all"
+        yield ("name",), f"'{shown(lab)}' cannot name a lab; {advice}"
     entities = [(kind, name) for kind in ("authorities", "identities", "hosts") for name in mapping(value, kind)]
     for path in [*entities, *(path for path, _ in services(value))]:
         name = path[-1]
@@ -136,14 +163,16 @@ def domains(value: Any) -> Found:
 
 def domain_fault(name: str) -> str | None:
     if name != name.lower() and DOMAIN.fullmatch(name.lower()):
-        return f"write it in lower case: {name.lower()}"
+        return f"write it in lower case: {shown(name.lower())}"
     if ADDRESS.fullmatch(name):
-        return f"'{name}' is an address; certificates here are for names, such as ec3.lab.test"
-    if "." not in name:
-        example = name if DOMAIN.fullmatch(f"{name}.test") else "ec3"
-        return f"'{name}' has no dot; write a full name, such as {example}.test"
+        return f"'{shown(name)}' is an address; certificates here are for names, such as server.lab.test"
+    if re.fullmatch(DNS_LABEL, name):
+        return f"'{name}' has no dot; write a full name, such as {name}.test"
+    if name.endswith(".") and DOMAIN.fullmatch(name[:-1]):
+        return f"write it without the dot at its end: {shown(name[:-1])}"
     if not DOMAIN.fullmatch(name) or len(name) > 253:
-        return f"'{name}' is not a DNS name: labels of letters, digits and hyphens, at most 63 each, 253 in all"
+        advice = "labels of letters, digits and hyphens between dots, at most 63 characters each, 253 in all"
+        return f"'{shown(name)}' is not a DNS name; write {advice}"
     return None
 
 
@@ -153,31 +182,45 @@ def identity_texts(value: Any) -> Found:
         one = mapping(value, "identities", name)
         path = ("identities", name)
         common_name = text(one, "common_name") or name
-        if len(common_name) > 64:
-            yield (*path, "common_name"), "is longer than 64 characters (RFC 5280)"
-        if BREAKING.search(common_name) or not common_name.isprintable():
-            yield (*path, "common_name"), "has a character that would break out of a configuration; use other ones"
+        if "common_name" in one and (wrong := common_name_fault(common_name)):
+            yield (*path, "common_name"), wrong
         authority = text(one, "authority")
-        known = seen.setdefault((authority or "", common_name.lower()), name)
+        known = seen.setdefault((authority or "", common_name.casefold()), name)
         if authority and known != name:
-            yield path, f"is the same caller as '{known}': same authority, and common names that differ in case at most"
+            message = f"is the same caller as '{known}': one authority, and common names that differ in case at most"
+            yield path, f"{message}; give it another common_name"
         san = one.get("san")
+        if san == ():
+            yield (*path, "san"), "is empty; write a name, or remove it for the address NAME@LAB.test"
         for n, alternative in enumerate(san if isinstance(san, tuple) else ()):
-            if isinstance(alternative, str) and alternative and not is_general_name(alternative):
-                message = f"'{alternative}' is no DNS name, URI or e-mail address that could stand on a certificate"
-                yield (*path, "san", n), message
+            if isinstance(alternative, str) and alternative and (wrong := general_name_fault(alternative)):
+                yield (*path, "san", n), wrong
 
 
-def is_general_name(name: str) -> bool:
-    if BREAKING.search(name) or not name.isascii():
-        return False
-    return bool(
-        URI.fullmatch(name)
-        if ":" in name
-        else EMAIL.fullmatch(name)
-        if "@" in name
-        else re.fullmatch(rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*", name.lower())
-    )
+def common_name_fault(name: str) -> str | None:
+    """RFC 5280, ub-common-name; the characters are our own rule, since gateways compare the name."""
+    if len(name) > 64:
+        return f"has {len(name)} characters; a common name has 64 at most"
+    if not name.isprintable():
+        return "has a control character; write printable ones"
+    if found := BREAKING.search(name):
+        return f"has the character {found.group()}, which would break out of a configuration; write it without"
+    return "starts or ends with a space; remove it" if name != name.strip() else None
+
+
+def general_name_fault(name: str) -> str | None:
+    """RFC 5280, section 4.2.1.6: what an application can know about a caller by its certificate."""
+    advice = "write a DNS name, a URI such as spiffe://lab.test/bro, or an e-mail address"
+    if found := BREAKING.search(name):
+        return f"'{shown(name)}' has the character {found.group()}, which would break out of a configuration; {advice}"
+    if ADDRESS.fullmatch(name):
+        return f"'{shown(name)}' is an IP address; {advice}"
+    if len(name) > LONGEST_SAN:
+        return f"has {len(name)} characters, and {LONGEST_SAN} are the most that fit; shorten it"
+    patterns = (URI, EMAIL, re.compile(rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*", re.IGNORECASE))
+    if not any(pattern.fullmatch(name) for pattern in patterns):
+        return f"'{shown(name)}' cannot stand on a certificate; {advice}"
+    return None
 
 
 def prefixes(value: Any) -> Found:
@@ -188,16 +231,20 @@ def prefixes(value: Any) -> Found:
             if wrong := prefix_fault(prefix):
                 yield path, wrong
             elif (first := folded.setdefault(prefix.lower(), prefix)) != prefix:
-                yield path, f"differs from {first} in case alone; give one of them another prefix"
+                yield path, f"differs from {first} in case alone; one of them needs another prefix"
 
 
-def prefix_fault(prefix: str) -> str | None:
-    if not prefix.startswith("/") or not prefix.endswith("/"):
-        return f"a route's prefix starts and ends with '/', such as /{prefix.strip('/') or 'boot'}/"
+def prefix_fault(prefix: str, what: str = "a route's prefix") -> str | None:
     if "//" in prefix or {".", ".."} & set(prefix.split("/")):
-        return "nginx takes '//', '/./' and '/../' out of a path before it looks for a route; this one is never found"
-    if not PREFIX.fullmatch(prefix):
-        return "a route's prefix holds letters, digits, '-', '_', '.' and '~' between slashes"
+        return "nginx takes '//', '/./' and '/../' out of a path before it looks for a route; write it without them"
+    if "%" in prefix:
+        return "nginx decodes '%' escapes before it looks for a route; write the character itself"
+    if not PREFIX.fullmatch(f"/{prefix.strip('/')}/" if prefix.strip("/") else "/"):
+        return f"{what} holds letters, digits, '-', '_', '.' and '~' between slashes; change '{shown(prefix)}'"
+    if not prefix.startswith("/") or not prefix.endswith("/"):
+        return f"{what} starts and ends with '/'; write /{shown(prefix.strip('/'))}/"
+    if len(prefix) > LONGEST_PATH:
+        return f"{what} has {LONGEST_PATH} characters at most; shorten it"
     return None
 
 
@@ -212,49 +259,45 @@ def ports(value: Any) -> Found:
                 continue
             here = f"hosts.{host}.publish.{scheme}"
             if (known := first.setdefault(port, here)) != here:
-                yield ("hosts", host, "publish", scheme), f"port {port} is taken by {known}; choose another"
+                yield ("hosts", host, "publish", scheme), f"port {port} is taken by {known}; choose another port"
 
 
 def plain_hosts(value: Any) -> Found:
     for host, described in hosts(value):
         if described.get("tls") is False:
             if "client_certificates" in described:
-                yield ("hosts", host, "client_certificates"), "needs TLS, and this host has `tls: false`"
+                advice = "remove one of the two"
+                yield ("hosts", host, "client_certificates"), f"needs TLS, and this host has `tls: false`; {advice}"
             if "https" in mapping(described, "publish"):
                 yield ("hosts", host, "publish", "https"), "needs TLS, and this host has `tls: false`; publish http"
-        elif described.get("tls") is not True and not mapping(value, "authorities"):
-            yield (
-                ("hosts", host),
-                "needs an authority for its certificate; add one to `authorities`, or say `tls: false`",
-            )
+        elif absent(value, "authorities") and not mapping(described, "tls") and described.get("tls") is not True:
+            advice = "add one to `authorities`, or say `tls: false`"
+            yield ("hosts", host), f"needs an authority for its certificate, and there is none; {advice}"
 
 
 def references(value: Any) -> Found:
-    authorities, identities = mapping(value, "authorities"), mapping(value, "identities")
+    identities = mapping(value, "identities")
 
-    def missing(path: tuple[str | int, ...], name: str | None, what: str, known: Mapping[str, Any]) -> Found:
-        if name and name not in known:
-            yield path, unknown(name, what, known)
+    def missing(path: tuple[str | int, ...], name: str | None, what: str, around: Any, field: str) -> Found:
+        if name and name not in mapping(around, field) and (mapping(around, field) or absent(around, field)):
+            yield path, unknown(name, what, mapping(around, field))
 
-    for name in identities:
-        yield from missing(
-            ("identities", name, "authority"), text(identities[name], "authority"), "authority", authorities
-        )
+    for name, one in identities.items():
+        yield from missing(("identities", name, "authority"), text(one, "authority"), "authority", value, "authorities")
     for host, described in hosts(value):
         tls = text(mapping(described, "tls"), "authority")
-        yield from missing(("hosts", host, "tls", "authority"), tls, "authority", authorities)
+        yield from missing(("hosts", host, "tls", "authority"), tls, "authority", value, "authorities")
         asked = mapping(described, "client_certificates").get("authority")
         for n, one in enumerate(listed(asked)):
             path = ("hosts", host, "client_certificates", "authority", *((n,) if isinstance(asked, tuple) else ()))
-            yield from missing(path, one, "authority", authorities)
+            yield from missing(path, one, "authority", value, "authorities")
     for path, route, described in routes(value):
-        yield from missing(
-            (*path, "service"), text(route, "service"), "service of this host", mapping(described, "services")
-        )
-        yield from missing((*path, "host"), text(route, "host"), "host", mapping(value, "hosts"))
-        yield from missing((*path, "identity"), text(route, "identity"), "identity", identities)
-        for n, one in enumerate(listed(route.get("allow"))):
-            yield from missing((*path, "allow", n), one, "identity", identities)
+        named = text(route, "service")
+        yield from missing((*path, "service"), named, "service of this host", described, "services")
+        yield from missing((*path, "host"), text(route, "host"), "host", value, "hosts")
+        yield from missing((*path, "identity"), text(route, "identity"), "identity", value, "identities")
+        for n, one in enumerate(allowed(route)):
+            yield from missing((*path, "allow", n), one, "identity", value, "identities")
 
 
 # Routes
@@ -263,67 +306,96 @@ def references(value: Any) -> Found:
 def route_targets(value: Any) -> Found:
     for path, route, _ in routes(value):
         chosen = [name for name in ("service", "host", "files", "url") if name in route]
-        misspelt = any(name not in Route.model_fields for name in route)
-        if len(chosen) != 1 and not (misspelt and not chosen):
+        if len(chosen) != 1 and isinstance(mapping(value, "hosts", path[1], "routes")[path[3]], dict):
             had = f"has {' and '.join(chosen)}" if chosen else "leads nowhere"
             yield path, f"{had}; give it exactly one of service and host"
         for field, needs in (("to", ("host",)), ("identity", ("host", "url")), ("lends", ("identity",))):
-            if field in route and not any(name in route for name in needs):
-                yield (*path, field), f"goes together with {' or '.join(needs)} only; remove it"
-        if "strip_prefix" in route and "service" not in route:
+            if field in route and chosen and not any(name in route for name in needs):
+                yield (*path, field), f"goes together with {needs[0]} only; remove it"
+        if "strip_prefix" in route and chosen == ["host"]:
             yield (*path, "strip_prefix"), "goes together with service only; remove it (`to` says the path on a host)"
-        if (to := text(route, "to")) and (wrong := prefix_fault(to)):
-            yield (*path, "to"), wrong.replace("a route's prefix", "it")
-        remote = mapping(value, "hosts", text(route, "host") or "")
-        if remote.get("tls") is False:
-            yield (*path, "host"), f"host '{route['host']}' has `tls: false`; hosts call each other over TLS alone"
+        if (to := text(route, "to")) and (wrong := prefix_fault(to, "the path")):
+            yield (*path, "to"), wrong
+        called = text(route, "host") or ""
+        if called == path[1] and chosen == ["host"]:
+            yield (*path, "host"), "is this host itself; name another one, or a service"
+        elif mapping(value, "hosts", called).get("tls") is False:
+            message = f"host '{called}' has `tls: false`, and hosts call each other over TLS alone"
+            yield (*path, "host"), f"{message}; give it TLS, or call another host"
 
 
 def guards(value: Any) -> Found:
     for path, route, described in routes(value):
-        allow = listed(route.get("allow"))
+        allow = "allow" in route
         required = route.get("client_certificate") == "required"
+        guard = (*path, "allow" if allow else "client_certificate")
         if route.get("allow") == ():
-            yield (*path, "allow"), "is empty, nobody could enter; name identities, or remove it"
-        if route.get("internal") is True and (required or "allow" in route):
-            field = "allow" if "allow" in route else "client_certificate"
-            yield (
-                (*path, field),
-                "not together with `internal`: services inside show no certificate; remove one of them",
-            )
+            yield guard, "is empty, nobody could enter; name identities, or remove it"
+        if route.get("internal") is True and (required or allow):
+            yield guard, "not together with `internal`: services inside show no certificate; remove one of them"
         if allow and route.get("client_certificate") == "none":
             yield (*path, "client_certificate"), "contradicts `allow`, which requires a certificate; remove it"
-        trusted = listed(mapping(described, "client_certificates").get("authority"))
         if (required or allow) and "client_certificates" not in described:
-            field = "allow" if allow else "client_certificate"
-            yield (*path, field), "this host asks nobody for a certificate; add `client_certificates` to it"
+            yield guard, "this host asks nobody for a certificate, nobody could enter; add `client_certificates` to it"
             continue
-        for n, name in enumerate(allow):
-            authority = text(mapping(value, "identities", name), "authority")
+        trusted = listed(mapping(described, "client_certificates").get("authority"))
+        for n, name in enumerate(allowed(route)):
+            authority = text(mapping(value, "identities", name or ""), "authority")
             if authority and trusted and authority not in trusted:
-                yield (*path, "allow", n), f"can never enter: this host does not trust its authority '{authority}'"
+                message = f"'{shown(name)}' can never enter: this host does not trust authority '{shown(authority)}'"
+                yield (*path, "allow", n), f"{message}; add that to client_certificates, or remove it here"
 
 
 def loops(value: Any) -> Found:
-    """A chain of routes that comes back to the same route: a request would go round for ever."""
-    for path, route, _ in routes(value):
-        start = (path[1], path[3])
-        walked, here = [start], route
-        while (step := next_route(value, here)) and step not in walked:
-            walked.append(step)
-            here = mapping(value, "hosts", step[0], "routes", step[1])
-        if step == start:
-            way = " -> ".join(f"{host} {prefix}" for host, prefix in [*walked, start])
-            yield (*path, "host"), f"comes back to itself: {way}"
+    """A chain of routes that comes back to the same route: a request would go round for ever.
+
+    Each route is followed from its own prefix.  nginx replaces a prefix by `to` and keeps the rest of the path, so the
+    rest is carried along.  Looking from every route's own prefix is enough: in a chain without end some part of the
+    path is never touched again, and without that part the chain is the one that starts at a route's prefix.
+    """
+    told: set[frozenset[Place]] = set()
+    for path, _, _ in routes(value):
+        chain, back = followed(value, (path[1], path[3]))
+        around = frozenset(chain[chain.index(back) :]) if back in chain else frozenset(chain[LONGEST_CHAIN:])
+        if back is None or around in told:
+            continue
+        told.add(around)
+        if back in chain:
+            start = chain.index(back)
+            way = " -> ".join(f"{host} {shown(prefix)}" for host, prefix in [*chain[start:][:5], back])
+            yield (
+                ("hosts", back[0], "routes", back[1], "host"),
+                f"comes back to itself: {way}; lead one of them elsewhere",
+            )
+        else:
+            yield (*path, "host"), f"passes more than {LONGEST_CHAIN} gateways; shorten the chain of routes"
 
 
-def next_route(value: Any, route: dict[str, Any]) -> tuple[str, str] | None:
-    """The route of the other host that a call arrives at: nginx takes the longest prefix."""
+def followed(value: Any, start: Place) -> tuple[list[Place], Place | None]:
+    """The routes that a call on one leads through, and the one after them where they do not come to an end."""
+    chain: list[Place] = []
+    here, rest = start, ""
+    while here not in chain and len(chain) < LONGEST_CHAIN:
+        chain.append(here)
+        if (step := next_route(value, here, rest)) is None:
+            return chain, None
+        here, rest = step
+    return chain, here
+
+
+def next_route(value: Any, place: Place, rest: str) -> tuple[Place, str] | None:
+    """The route of another host that a call on place's prefix + rest arrives at, and the rest of the path there.
+
+    nginx takes the longest prefix (ngx_http_core_module, location).
+    """
+    route = mapping(value, "hosts", place[0], "routes", place[1])
     host, to = text(route, "host"), text(route, "to") or "/"
-    if host is None:
+    if host is None or host == place[0] or not to.endswith("/"):
         return None
-    matching = [prefix for prefix in mapping(value, "hosts", host, "routes") if prefix and to.startswith(prefix)]
-    return (host, max(matching, key=len)) if matching else None
+    path, there = to + rest, mapping(value, "hosts", host, "routes")
+    ends = [n + 1 for n, character in enumerate(path) if character == "/"]
+    longest = next((n for n in reversed(ends) if path[:n] in there), None)
+    return None if longest is None else ((host, path[:longest]), path[longest:])
 
 
 # Services
@@ -332,19 +404,25 @@ def next_route(value: Any, route: dict[str, Any]) -> tuple[str, str] | None:
 def service_fields(value: Any) -> Found:
     for path, service in services(value):
         chosen = [name for name in ("kind", "build", "image") if name in service]
-        if len(chosen) != 1:
+        if len(chosen) != 1 and isinstance(mapping(value, "hosts", path[1], "services")[path[3]], dict):
             had = f"has {' and '.join(chosen)}" if chosen else "has nothing to run"
             yield path, f"{had}; give it exactly one of kind, build and image"
         if "kind" not in service and chosen:
             for field in ("port", "health"):
                 if field not in service:
-                    yield (*path, field), f"is missing; only a kind brings a {field} of its own"
-        health = text(service, "health")
-        if health and not HEALTH.fullmatch(health):
-            yield (*path, "health"), "must be a path such as /health: letters, digits, '-', '_', '.', '~' and slashes"
-        image = text(service, "image")
-        if image and not IMAGE.fullmatch(image):
-            yield (*path, "image"), f"'{image}' is not an image's name, such as nginx:1.27"
+                    yield (*path, field), "is missing; add it (only a kind brings its own)"
+        health, image = text(service, "health"), text(service, "image")
+        if health and (wrong := health_fault(health)):
+            yield (*path, "health"), wrong
+        if image and (len(image) > 255 or not IMAGE.fullmatch(image)):
+            advice = "write one such as nginx:1.27 or registry.example/team/app:2"
+            yield (*path, "image"), f"'{shown(image)}' is not the name of an image; {advice}"
+
+
+def health_fault(path: str) -> str | None:
+    if not HEALTH.fullmatch(path):
+        return "must be a path such as /health: letters, digits, '-', '_', '.', '~' and slashes"
+    return f"has {LONGEST_PATH} characters at most; shorten it" if len(path) > LONGEST_PATH else None
 
 
 def environments(value: Any) -> Found:
@@ -354,7 +432,7 @@ def environments(value: Any) -> Found:
             if not VARIABLE.fullmatch(name):
                 yield here, "a variable's name holds letters, digits and underscores, and starts with no digit"
             elif name in OWN_VARIABLES:
-                yield here, "is set by the tool; choose another name"
+                yield here, "is set by the tool; choose another name, or remove it"
             source = text(one, "from_env") if isinstance(one, dict) else None
             if source and not VARIABLE.fullmatch(source):
                 yield (
@@ -370,29 +448,42 @@ def service_sources(value: Any, kinds: Mapping[str, Kind], folder: Path) -> Foun
         kind, build = text(service, "kind"), text(service, "build")
         if kind and kind not in kinds:
             yield (*path, "kind"), unknown(kind, "kind", kinds)
-        if build and ("\0" in build or not (folder / build / "Dockerfile").is_file()):
-            yield (*path, "build"), f"there is no Dockerfile in {build}, taken from the topology's folder"
+        if build and (wrong := build_fault(build, folder)):
+            yield (*path, "build"), wrong
+
+
+def build_fault(build: str, folder: Path) -> str | None:
+    """folder: the topology's own."""
+    if not build.isprintable():
+        return "has a control character; write the path of a folder"
+    if Path(build).is_absolute():
+        return "is an absolute path, which another machine has not; write it relative to the topology file"
+    try:
+        if not (folder / build).is_dir():
+            return f"there is no folder '{shown(build)}' beside the topology file; make it, or correct the path"
+        found = (folder / build / "Dockerfile").is_file()
+    except OSError as error:
+        return f"folder '{shown(build)}' cannot be read: {error.strerror}; correct the path"
+    return None if found else f"there is no Dockerfile in folder '{shown(build)}'; write one, or correct the path"
 
 
 def built_prefixes(value: Any, kinds: Mapping[str, Kind]) -> Found:
     """A kind with base_path is built for its prefix."""
+    leading: dict[tuple[str, str], list[tuple[tuple[str, ...], dict[str, Any]]]] = {}
+    for where, route, _ in routes(value):
+        leading.setdefault((where[1], text(route, "service") or ""), []).append((where, route))
     for path, service in services(value):
         kind = kinds.get(text(service, "kind") or "")
         if kind is None or not kind.base_path:
             continue
-        used = [
-            (where, route)
-            for where, route, _ in routes(value)
-            if where[1] == path[1] and text(route, "service") == path[3]
-        ]
+        used = leading.get((path[1], path[3]), [])
         if len(used) != 1:
-            yield path, f"kind '{kind.name}' is built for one prefix; give it exactly one route, it has {len(used)}"
+            message = f"kind '{kind.name}' is built for the prefix of its one route, and this service has {len(used)}"
+            yield path, f"{message}; {'add one' if not used else 'add a service for each'}"
         for where, route in used:
             if route.get("strip_prefix") is True:
-                yield (
-                    (*where, "strip_prefix"),
-                    f"kind '{kind.name}' is built for its prefix and has to see it; remove this",
-                )
+                message = f"kind '{kind.name}' is built for its prefix and has to see it; remove this"
+                yield (*where, "strip_prefix"), message
 
 
 RULES: tuple[Callable[[Any], Found], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -9,44 +10,80 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from topology.description.catalog import near_name, suggestion
 from topology.description.model import FromEnvironment, Frozen, Topology
 from topology.description.positions import Document, Path
+from topology.description.wording import nearest, shown, suggestion
 from topology.errors import Fault
 
-NOT_BUILT = {
-    "Authority": ("certificate",),
-    "Identity": ("certificate", "key_file"),
-    "Host": ("pages",),
-    "Service": ("tls",),
-    "Route": ("files", "url", "trust"),
+NOT_BUILT: Mapping[str, Mapping[str, str]] = {
+    "Authority": {"certificate": "every authority is made by the tool"},
+    "Identity": {
+        "certificate": "every identity is issued by one of the authorities",
+        "key_file": "every identity is issued by one of the authorities",
+    },
+    "Host": {"pages": "the tool writes the pages"},
+    "Service": {"tls": "the gateway terminates TLS for its services"},
+    "Route": {
+        "files": "a route leads to a service or a host",
+        "url": "a route leads to a service or a host",
+        "trust": "a host's certificate is verified against the authority that issued it",
+    },
 }
-"""Fields that a topology will be able to have; refused until something comes of them."""
+"""Fields that a topology will be able to have, refused until something comes of them, and what holds until then."""
 
 
-def faults(document: Document) -> Iterator[Fault]:
+def faults(document: Document, model: type[Frozen] = Topology) -> Iterator[Fault]:
     """Every field that is unknown, missing, or of the wrong type."""
-    yield from model_faults(document, (), document.value, Topology)
+    yield from model_faults(document, (), document.value, model)
 
 
 def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]) -> Iterator[Fault]:
-    if not isinstance(value, dict):
-        hint = "; write {} for the defaults" if value is None else ""
-        yield document.fault(path, f"must be a mapping{hint}")
-        return
     fields = model.model_fields
-    misspelt = {near_name(name, fields) for name in value if name not in fields}
+    if not isinstance(value, dict):
+        what = empty(value) if path else ("the file is empty; it " if value is None else "the file ")
+        yield document.fault(path, f"{what}must be a mapping of {', '.join(fields)}")
+        return
+    not_built = NOT_BUILT.get(model.__name__, {})
     for name, one in value.items():
-        if name in NOT_BUILT.get(model.__name__, ()):
-            yield document.fault((*path, name), "not supported yet; remove it")
+        if name in not_built:
+            yield document.fault((*path, name), f"not supported yet; remove it ({not_built[name]})")
         elif name not in fields:
             yield document.fault((*path, name), f"unknown field; {suggestion(name, fields)}")
         else:
             yield from field_faults(document, (*path, name), one, fields[name])
+    given = {*value, *meant(value, model)}
     for name, field in fields.items():
-        instead = [name, *NOT_BUILT.get(model.__name__, ())]
-        if field.is_required() and name not in misspelt and not any(one in value for one in instead):
-            yield document.fault((*path, name), f"is missing; {field.description or 'it is required'}")
+        if field.is_required() and name not in given and not given & {*not_built}:
+            yield document.fault((*path, name), f"is missing; add {field.description}")
+
+
+def meant(value: Mapping[str, Any], model: type[Frozen]) -> set[str]:
+    """The fields that the misspelt ones of a mapping stand for: they are not missing."""
+    known = {*model.model_fields, *NOT_BUILT.get(model.__name__, {})}
+    return {near for name in value if name not in known and (near := nearest(name, model.model_fields))}
+
+
+def completed(value: Any, annotation: Any = Topology) -> Any:
+    """The author's values, with None for each field that a misspelt one stands for.
+
+    So rules see that it is there, and say nothing about it: the misspelling is one fault, not two.
+    """
+    if not isinstance(value, dict):
+        return value
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        fields = annotation.model_fields
+        inner = {name: fields[name].annotation if name in fields else None for name in value}
+        absent = meant(value, annotation) - set(value)
+        return {**{n: completed(one, inner[n]) for n, one in value.items()}, **dict.fromkeys(absent)}
+    for option in get_args(annotation) or ():
+        if isinstance(option, type) and issubclass(option, Frozen):
+            wanted = option if get_origin(annotation) in (Union, types.UnionType) else None
+            return completed(value, wanted) if wanted else {n: completed(one, option) for n, one in value.items()}
+    return value
+
+
+def empty(value: Any) -> str:
+    return "is empty; it " if value is None else ""
 
 
 def field_faults(document: Document, path: Path, value: Any, field: FieldInfo) -> Iterator[Fault]:
@@ -69,7 +106,7 @@ def value_faults(document: Document, path: Path, value: Any, wanted: Any) -> Ite
     elif origin is Literal:
         if value not in arguments or isinstance(value, bool):
             choices = [str(one) for one in arguments]
-            yield document.fault(path, f"must be {' or '.join(choices)}{near(value, choices)}")
+            yield document.fault(path, f"{empty(value)}must be {' or '.join(choices)}{near(value, choices)}")
     elif origin is tuple:
         yield from list_faults(document, path, value, arguments[0])
     elif isinstance(origin, type) and issubclass(origin, Mapping):
@@ -81,19 +118,22 @@ def value_faults(document: Document, path: Path, value: Any, wanted: Any) -> Ite
 
 
 def near(value: Any, choices: list[str]) -> str:
-    found = suggestion(str(value), choices)
-    return f"; {found}" if found.startswith("did") else ""
+    found = nearest(value, choices) if isinstance(value, str) else None
+    return f"; did you mean '{found}'?" if found else ""
 
 
 def type_fault(value: Any, wanted: Any) -> str | None:
     if wanted is bool:
-        return None if isinstance(value, bool) else "must be true or false"
+        return None if isinstance(value, bool) else f"{empty(value)}must be true or false"
     if wanted is int:
-        return None if isinstance(value, int) and not isinstance(value, bool) else "must be a whole number"
+        if isinstance(value, int) and not isinstance(value, bool):
+            return None
+        quoted = "; remove the quotes" if isinstance(value, str) and value.isdecimal() and len(value) < 10 else ""
+        return f"{empty(value)}must be a whole number{quoted}"
     if isinstance(value, str):
         return None if value else "is empty; write something or remove it"
     quote = "; put it in quotes" if isinstance(value, bool | int | float) else ""
-    return f"must be text{quote}"
+    return f"{empty(value)}must be text{quote}"
 
 
 def bounded_faults(document: Document, path: Path, value: Any, arguments: tuple[Any, ...]) -> Iterator[Fault]:
@@ -112,19 +152,19 @@ def bounded_faults(document: Document, path: Path, value: Any, arguments: tuple[
 
 def list_faults(document: Document, path: Path, value: Any, wanted: Any) -> Iterator[Fault]:
     if not isinstance(value, tuple):
-        yield document.fault(path, "must be a list; write it in [brackets]")
+        yield document.fault(path, f"{empty(value)}must be a list; write it in [brackets]")
         return
     seen = set()
     for n, one in enumerate(value):
         yield from value_faults(document, (*path, n), one, wanted)
         if isinstance(one, str) and one in seen:
-            yield document.fault((*path, n), f"{one} stands twice; remove one")
+            yield document.fault((*path, n), f"'{shown(one)}' stands twice; remove one")
         seen.add(one if isinstance(one, str) else None)
 
 
 def mapping_faults(document: Document, path: Path, value: Any, wanted: Any) -> Iterator[Fault]:
     if not isinstance(value, dict):
-        yield document.fault(path, "must be a mapping")
+        yield document.fault(path, f"{empty(value)}must be a mapping from names to settings")
         return
     for name, one in value.items():
         yield from value_faults(document, (*path, name), one, wanted)
@@ -137,7 +177,9 @@ def tls_faults(document: Document, path: Path, value: Any) -> Iterator[Fault] | 
     if path[0] != "hosts" or len(path) != 3 or isinstance(value, dict):
         return None
     return iter(
-        () if value is False else [document.fault(path, "must be false, or a mapping with authority, key, days")]
+        ()
+        if value is False
+        else [document.fault(path, f"{empty(value)}must be false, or a mapping of authority, key, days")]
     )
 
 
@@ -160,10 +202,14 @@ def environment_values(document: Document, path: Path, value: Mapping[str, Any])
         here = (*path, name)
         if isinstance(one, dict):
             yield from model_faults(document, here, one, FromEnvironment)
+        elif one is None or isinstance(one, tuple):
+            yield document.fault(here, f"{empty(one)}must be text ('' for none), or {{from_env: NAME}}")
         elif not isinstance(one, str):
             yield document.fault(here, "must be text; put it in quotes")
-        elif "\0" in one:
-            yield document.fault(here, "holds a NUL character, which no environment can hold")
+        elif UNFIT.search(one):
+            yield document.fault(here, "has a NUL or half a character, which no environment can hold; remove it")
 
+
+UNFIT = re.compile("[\\0\ud800-\udfff]")
 
 SPECIAL = {"tls": tls_faults, "authority": authority_faults, "environment": environment_faults}
