@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from topology.pki import issuing
@@ -191,6 +191,9 @@ def openssl_name(folder: Path, common_name: str) -> str:
 
 
 @settings(max_examples=25, deadline=None)
+@example("#")
+@example(" ")
+@example("#a ")
 @given(st.text(st.sampled_from(list('ab Z#+,<>"\\=;/é漢ß')), min_size=1, max_size=12))
 def test_names_are_printed_as_openssl_prints_them(tmp_path_factory: pytest.TempPathFactory, common_name: str) -> None:
     """nginx compares with what OpenSSL prints: a guard on another spelling would let nobody in, or somebody else."""

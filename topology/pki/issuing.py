@@ -126,8 +126,9 @@ def rfc2253(name: x509.Name) -> str:
 def rfc2253_value(text: str) -> str:
     printed = []
     for position, character in enumerate(text):
-        edge = position in (0, len(text) - 1)
-        if character in ',+"\\<>;' or (character == " " and edge) or (character == "#" and position == 0):
+        first, last = position == 0, position == len(text) - 1
+        special = character in ',+"\\<>;' or (character == " " and (first or last))
+        if special or (character == "#" and first and not last):
             printed.append(f"\\{character}")
         elif " " <= character <= "~":
             printed.append(character)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
 from rich.console import Console
@@ -15,10 +15,11 @@ WRONG = "✗"
 
 
 def show(verdicts: Sequence[Verdict]) -> None:
-    """Prints a table for each host, then each wrong cell with what was expected and why, then the sum."""
+    """Prints tables for each host, then each wrong cell with what was expected and why, then the sum."""
     console = Console(highlight=False)
     for host in dict.fromkeys(verdict.check.host for verdict in verdicts):
-        console.print(table(host, [verdict for verdict in verdicts if verdict.check.host == host]))
+        for one in tables(host, [verdict for verdict in verdicts if verdict.check.host == host], console.width):
+            console.print(one)
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
@@ -26,21 +27,37 @@ def show(verdicts: Sequence[Verdict]) -> None:
     console.print(Text(f"{len(verdicts)} cells: {as_expected} as the topology says, {len(wrong)} wrong"))
 
 
-def table(host: str, verdicts: Sequence[Verdict]) -> Table:
+def tables(host: str, verdicts: Sequence[Verdict], width: int) -> Iterator[Table]:
+    """Callers against routes: as many routes side by side as fit a width in characters, the others below."""
+    callers = list(dict.fromkeys(verdict.check.caller for verdict in verdicts))
+    columns = list(dict.fromkeys(column_of(verdict) for verdict in verdicts))
+    room = max(width - max(map(len, callers)) - 4, 20)
+    group: list[str] = []
+    for column in columns:
+        if group and sum(len(one) + 3 for one in [*group, column]) > room:
+            yield table(host, verdicts, callers, group)
+            group = []
+        group.append(column)
+    yield table(host, verdicts, callers, group)
+
+
+def table(host: str, verdicts: Sequence[Verdict], callers: Sequence[str], columns: Sequence[str]) -> Table:
     made = Table(title=host, title_justify="left", title_style="bold")
     made.add_column("caller", no_wrap=True)
-    columns = list(dict.fromkeys(column_of(verdict) for verdict in verdicts))
     for column in columns:
         made.add_column(column, overflow="fold")
-    for caller in dict.fromkeys(verdict.check.caller for verdict in verdicts):
+    for caller in callers:
         cells = [[v for v in verdicts if v.check.caller == caller and column_of(v) == column] for column in columns]
         made.add_row(caller, *(cell(found) for found in cells))
     return made
 
 
 def column_of(verdict: Verdict) -> str:
+    """The route; the path below it where that leads on to another host's route."""
     check = verdict.check
-    return check.path if check.via == "direct" else f"{check.path} via {check.via}"
+    beyond = check.path.rpartition("/")[0] + "/"
+    shown = beyond if beyond.startswith(check.route) else check.route
+    return shown if check.via == "direct" else f"{shown} -> {check.via}"
 
 
 def cell(verdicts: Sequence[Verdict]) -> Text:
