@@ -44,6 +44,7 @@ Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
 DEFAULT_TOPOLOGY = Path("topology.yaml")
 DEFAULT_OUT = Path("compose")
+INTERRUPTED = 130
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
 
@@ -189,21 +190,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns the exit code.  arguments: without the command's own name; default sys.argv."""
     command = typer.main.get_command(app)
     try:
-        command.main(
+        # An interruption comes back as the exit code 130 and not as an exception.
+        code = command.main(
             args=list(arguments) if arguments is not None else None, prog_name="mtls-lab", standalone_mode=False
         )
     except LabError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    except typer.Exit as ended:
-        return int(ended.exit_code)
     except typer.TyperException as error:
         print(f"{error.format_message()} (see `mtls-lab --help`)", file=sys.stderr)
         return InvalidInput.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    return 0
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
+    return code if isinstance(code, int) else 0

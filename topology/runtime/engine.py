@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INSTALL_HINT = (
     "install Docker (macOS and Windows: Docker Desktop; Debian and Ubuntu: `apt-get install docker.io`) and start it"
 )
+DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST_COMPOSE = (2, 20)
 
 
@@ -30,11 +31,14 @@ def connect() -> DockerClient:
     import docker
     from docker.errors import DockerException
 
+    host = os.environ.get("DOCKER_HOST") or context_host() or DEFAULT_HOST
+    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
+        raise NoEngine(f"no Docker engine answers (there is no {host}); {INSTALL_HINT}")
     try:
         client = (
             docker.from_env(timeout=120)
             if os.environ.get("DOCKER_HOST")
-            else docker.DockerClient(base_url=context_host(), version="auto", timeout=120)
+            else docker.DockerClient(base_url=host, version="auto", timeout=120)
         )
         client.ping()
     except (DockerException, OSError) as error:

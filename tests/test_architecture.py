@@ -1,0 +1,155 @@
+"""The house: what each room may import, who may start processes, who may write."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "topology"
+
+MAY_IMPORT = {
+    "errors": set(),
+    "description": {"errors"},
+    "pki": {"errors"},
+    "generation": {"errors", "description", "pki"},
+    "runtime": {"errors", "description", "generation"},
+    "proof": {"errors", "description", "pki", "runtime"},
+    "report": {"errors", "description", "generation", "proof", "runtime"},
+    "cli": {"errors", "description", "generation", "runtime", "proof", "report"},
+    "pytest_plugin": {"errors", "description", "runtime", "proof", "report"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+"""Room -> rooms that it may know.  The arrows go one way."""
+
+MAY_IMPORT_ALONE = {"proof/expectation.py": {"description"}}
+"""The expectation never sees what was planned or generated: else a mistake there would be expected, too."""
+
+STARTS_PROCESSES = {"runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "pytest_plugin.py"}
+"""Compose for the stacks, its version, mmdebstrap; the plugin names the type of what stacks returns."""
+
+TALKS_TO_THE_ENGINE = {
+    "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "runtime/networking.py", "pytest_plugin.py"
+}  # fmt: skip
+
+WRITES = {"generation/writing.py", "proof/probing.py"}
+"""A lab's files, in one place; and the certificates that a prober shows, in a temporary folder of its own."""
+
+WRITING_CALLS = {
+    "write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir", "touch", "chmod", "makedirs", "symlink_to",
+    "hardlink_to", "rmtree", "copy", "copyfile", "move",
+}  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        yield file.relative_to(PACKAGE).as_posix(), ast.parse(file.read_text())
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def at_module_level(tree: ast.Module) -> ast.Module:
+    return ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+
+
+def room_of(module: str) -> str:
+    return module.split("/")[0].removesuffix(".py")
+
+
+def wrong_arrows(module: str, tree: ast.Module) -> list[str]:
+    room = room_of(module)
+    allowed = MAY_IMPORT_ALONE.get(module, MAY_IMPORT[room] | {room})
+    rooms = {name.split(".")[1] for name in imported(tree) if name.startswith("topology.")}
+    return sorted(rooms - allowed)
+
+
+def heavy_imports(tree: ast.Module) -> list[str]:
+    return sorted(
+        name for name in imported(at_module_level(tree)) if name.split(".")[0] in ("docker", "testcontainers")
+    )
+
+
+def uses(tree: ast.Module, *packages: str) -> bool:
+    return any(name.split(".")[0] in packages for name in imported(tree))
+
+
+def writing_calls(tree: ast.Module) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        opens = name == "open" and any(set(mode) & set("wax+") and len(mode) <= 3 for mode in modes)
+        if name in WRITING_CALLS or opens:
+            found.append(name)
+    return found
+
+
+MODULES = list(modules())
+EVERY = pytest.mark.parametrize(("module", "tree"), MODULES, ids=[name for name, _ in MODULES])
+
+
+@EVERY
+def test_the_arrows_go_one_way(module: str, tree: ast.Module) -> None:
+    assert wrong_arrows(module, tree) == []
+
+
+@EVERY
+def test_the_engine_s_libraries_are_loaded_when_they_are_needed(module: str, tree: ast.Module) -> None:
+    """`--help` would wait for them."""
+    assert heavy_imports(tree) == []
+
+
+@EVERY
+def test_processes_are_started_and_the_engine_is_asked_in_the_runtime_alone(module: str, tree: ast.Module) -> None:
+    assert not uses(tree, "subprocess") or module in STARTS_PROCESSES
+    assert not uses(tree, "docker", "testcontainers") or module in TALKS_TO_THE_ENGINE
+
+
+@EVERY
+def test_files_are_written_in_one_place(module: str, tree: ast.Module) -> None:
+    assert writing_calls(tree) == [] or module in WRITES
+
+
+@EVERY
+def test_no_shell_is_started(module: str, tree: ast.Module) -> None:
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "shell"]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("description/model.py", "from topology.generation import planning"),
+        ("pki/issuing.py", "import topology.description.model"),
+        ("generation/planning.py", "def late():\n    from topology.runtime import stacks"),
+        ("proof/expectation.py", "from topology.generation.planning import plan"),
+        ("proof/expectation.py", "from topology.pki import issuing"),
+        ("runtime/stacks.py", "from topology.proof import checking"),
+    ],
+)
+def test_a_wrong_arrow_is_seen(module: str, source: str) -> None:
+    """The test above can fail."""
+    assert wrong_arrows(module, ast.parse(source))
+
+
+def test_a_heavy_import_is_seen() -> None:
+    assert heavy_imports(ast.parse("import docker"))
+    assert not heavy_imports(ast.parse("def late():\n    import docker"))
+
+
+@pytest.mark.parametrize(
+    "source", ["open('x', 'w')", "path.open('ab')", "path.write_text('')", "shutil.rmtree(path)", "path.mkdir()"]
+)
+def test_a_writing_call_is_seen(source: str) -> None:
+    assert writing_calls(ast.parse(source))
+    assert not writing_calls(ast.parse("path.open('rb'); path.read_text()"))

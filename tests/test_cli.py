@@ -1,0 +1,125 @@
+"""The command: exit codes, one clear line for each mistake, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_generation import LABS
+from topology import cli
+from topology.runtime import engine
+
+TWO_HOST = str(LABS / "two-host.yaml")
+
+
+def test_generate_writes_the_stacks_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", TWO_HOST, "--out", str(tmp_path)]) == 0
+    assert "two-host/server/compose.yaml" in capsys.readouterr().out
+    assert (tmp_path / "two-host" / "server" / "nginx" / "nginx.conf").is_file()
+
+
+def test_generate_twice_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["generate", TWO_HOST, "--out", str(tmp_path)])
+    capsys.readouterr()
+
+    assert cli.main(["generate", TWO_HOST, "--out", str(tmp_path)]) == 0
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_check_finds_a_hand_edit_and_leaves_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1, the file's name, and with --diff the lines."""
+    cli.main(["generate", TWO_HOST, "--out", str(tmp_path)])
+    edited = tmp_path / "two-host" / "server" / "nginx" / "routes.conf"
+    edited.write_text(edited.read_text().replace("return 403;", "return 200;"))
+    capsys.readouterr()
+
+    assert cli.main(["generate", TWO_HOST, "--out", str(tmp_path), "--check", "--diff"]) == 1
+    told = capsys.readouterr()
+    assert "routes.conf" in told.out
+    assert "+        return 403;" in told.out
+    assert "1 of the generated files differ" in told.err
+    assert "return 200;" in edited.read_text()
+
+
+def test_check_of_a_folder_that_is_not_there_writes_nothing(tmp_path: Path) -> None:
+    assert cli.main(["generate", TWO_HOST, "--out", str(tmp_path / "new"), "--check"]) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_differences_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["generate", TWO_HOST, "--out", str(tmp_path), "--check", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+
+    assert {"path": "server/compose.yaml", "kind": "missing"} in told
+
+
+@pytest.mark.parametrize("command", ["generate", "up", "down", "status", "check"])
+def test_a_topology_that_is_not_there_is_exit_2(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, str(tmp_path / "nowhere.yaml")]) == 2
+    assert "nowhere.yaml: cannot be read" in capsys.readouterr().err
+
+
+def test_faults_are_printed_a_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text("name: X\nhosts:\n  a: {domian: a.test}\n")
+
+    assert cli.main(["generate", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith(f"{file}:") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["upp"], "upp"),
+        (["up", "--prots", "auto"], "--prots"),
+        (["up", TWO_HOST, "--ports", "some"], "the one value is `auto`"),
+        (["up", TWO_HOST, "--instance", "No Name"], "lower-case letters"),
+    ],
+)
+def test_a_mistyped_command_is_exit_2(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "check"])
+def test_without_an_engine_it_is_exit_3_and_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What to install stands in it."""
+    engine.connect.cache_clear()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    try:
+        assert cli.main([command, TWO_HOST, "--out", str(tmp_path)]) == 3
+    finally:
+        engine.connect.cache_clear()
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "no Docker engine answers" in told
+    assert "Docker Desktop" in told
+
+
+def test_help_is_examples_and_comes_at_once() -> None:
+    """It loads neither the engine's libraries nor the topology's."""
+    script = "import sys; from topology.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert "mtls-lab up --ports auto" in done.stdout
+    assert not {"docker", "testcontainers", "pydantic", "cryptography"} & set(done.stderr.split())
+
+
+def test_an_interruption_is_exit_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "open_lab", interrupt)
+
+    assert cli.main(["generate", TWO_HOST]) == 130
+    assert "interrupted" in capsys.readouterr().err
