@@ -87,7 +87,7 @@ def test_what_a_host_trusts_beyond_the_public_is_its_company_s(tmp_path: Path, m
 def test_a_bundle_that_is_not_there_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTLS_LAB_CA_BUNDLE", str(tmp_path / "nowhere"))
 
-    with pytest.raises(InvalidInput, match="MTLS_LAB_CA_BUNDLE=.*cannot be read"):
+    with pytest.raises(InvalidInput, match=r"MTLS_LAB_CA_BUNDLE=.*cannot be read"):
         images.company_ca()
 
 
