@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+
 import pytest
 
 from tests.integration.conftest import ask
 from topology.proof import checking
 from topology.proof.expectation import Check
 from topology.pytest_plugin import TestedLab
-from topology.report import matrix
+from topology.report import addresses, matrix
 
 pytestmark = pytest.mark.integration
 
@@ -57,3 +60,14 @@ def test_success_in_plain_http_on_the_laptop_s_side(pro_dev: TestedLab) -> None:
     answer = ask(pro_dev, "laptop", "/pro-dev-proxy/greet/danish")
 
     assert (answer.status_code, answer.json()["greeting"]) == (200, "Hello, danish")
+
+
+def test_the_printed_curl_lines_work_when_pasted(lab: TestedLab) -> None:
+    """Verified, as an identity where one is needed: exactly as `up` prints them."""
+    lines = addresses.curl_lines(lab.running)
+
+    assert len(lines) == 6
+    for _, line in lines:
+        done = subprocess.run([*shlex.split(line), "--fail", "--silent"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, line
+        assert "ok" in done.stdout
