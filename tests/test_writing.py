@@ -21,6 +21,17 @@ def test_what_was_written_does_not_differ(tmp_path: Path) -> None:
     assert synchronise(tmp_path, FILES) == ()
 
 
+def test_what_was_checked_out_under_a_strict_umask_becomes_readable(tmp_path: Path) -> None:
+    """A gateway runs as another user than the one who cloned."""
+    synchronise(tmp_path, FILES)
+    (tmp_path / "server/nginx/nginx.conf").chmod(0o600)
+    (tmp_path / "server/nginx").chmod(0o700)
+    synchronise(tmp_path, FILES)
+
+    assert stat.S_IMODE((tmp_path / "server/nginx/nginx.conf").stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / "server/nginx").stat().st_mode) == 0o755
+
+
 def test_a_hand_edit_is_found_and_undone(tmp_path: Path) -> None:
     """`generate --check` names the file; `generate` puts it right."""
     synchronise(tmp_path, FILES)

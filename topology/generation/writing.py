@@ -91,7 +91,20 @@ def synchronise(folder: Path, files: Mapping[str, str]) -> tuple[Difference, ...
             remove(folder / difference.path)
         else:
             write(folder / difference.path, difference.wanted.encode())
+    for path in files:
+        make_readable(folder, folder / path)
     return found
+
+
+def make_readable(folder: Path, path: Path) -> None:
+    """Lets containers read a generated file, also where it was checked out under a strict umask."""
+    try:
+        folders = [parent for parent in path.parents if parent.is_relative_to(folder)]
+        for one, wanted in [(path, 0o644), *((parent, 0o755) for parent in folders)]:
+            if (mode := stat.S_IMODE(one.stat().st_mode)) | wanted != mode:
+                one.chmod(mode | wanted)
+    except OSError as error:
+        raise NotWritten(f"{path}: containers cannot read it, and its mode cannot be set: {error.strerror}") from error
 
 
 def write_all(folder: Path, files: Mapping[str, tuple[bytes, int]], owner: tuple[int, int] | None = None) -> list[str]:
