@@ -52,6 +52,26 @@ def test_an_unknown_name_on_the_plain_port_is_misdirected(lab: TestedLab) -> Non
     assert ask(lab, "server", "/boot/health", scheme="http", name="unknown.lab.test").status_code == 421
 
 
+def test_a_host_header_beside_a_whole_url_says_nothing(lab: TestedLab) -> None:
+    """HTTP's absolute form: the request line names the server, and services never see the other name."""
+    endpoint = lab.running.endpoints["server"]
+    context = ssl.create_default_context(cafile=str(lab.running.authorities / "ssl_ca" / "certificate.pem"))
+    request = (
+        f"GET https://ec3.lab.test:{endpoint.https}/boot/whoami HTTP/1.1\r\n"
+        f"Host: evil.test:{endpoint.https}\r\nConnection: close\r\n\r\n"
+    )
+    with (
+        socket.create_connection((endpoint.address, endpoint.https)) as connection,
+        context.wrap_socket(connection, server_hostname="ec3.lab.test") as tls,
+    ):
+        tls.sendall(request.encode())
+        answer = b"".join(iter(lambda: tls.recv(65536), b"")).decode()
+
+    assert "200" in answer.splitlines()[0]
+    assert "evil" not in answer
+    assert f"ec3.lab.test:{endpoint.https}" in answer
+
+
 def test_an_alias_is_the_host_too(guarded: TestedLab) -> None:
     """On its certificate, and for its gateway."""
     assert ask(guarded, "vault", "/open/health", name="safe.guarded.test").status_code == 200

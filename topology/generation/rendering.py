@@ -59,7 +59,7 @@ def render_gateway(plan: Plan, host: HostPlan) -> dict[str, str]:
             plan,
             host,
             receiver="a service",
-            headers=(("Host", "$http_host"), *FORWARDED_HEADERS, *CALLER_HEADERS, *removed),
+            headers=(("Host", "$host$asked_port"), *FORWARDED_HEADERS, *CALLER_HEADERS, *removed),
         ),
         "egress-headers.conf": print_template(
             "headers.conf.jinja",
