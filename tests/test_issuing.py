@@ -72,6 +72,13 @@ def test_openssl_accepts_every_certificate_at_its_strictest(tmp_path: Path, key_
     assert verdict(tmp_path, anchor, client(signer, key_kind), "sslclient", crls) == "OK"
 
 
+def test_the_largest_kind_of_key_is_accepted_too(tmp_path: Path) -> None:
+    """Apart from the others: such a key takes long to find."""
+    anchor = root()
+
+    assert verdict(tmp_path, anchor, server(anchor, "rsa-4096"), "sslserver", [crl(anchor)]) == "OK"
+
+
 def test_a_certificate_is_for_one_purpose(tmp_path: Path) -> None:
     """A client's certificate serves no server, and the other way round: the check above can fail."""
     anchor = root()
