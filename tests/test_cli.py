@@ -115,6 +115,35 @@ def test_help_is_examples_and_comes_at_once() -> None:
     assert not {"docker", "testcontainers", "pydantic", "cryptography"} & set(done.stderr.split())
 
 
+def test_an_engine_that_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as: another container still is on the lab's network."""
+    from docker.errors import APIError
+
+    def refuse(*_: object) -> None:
+        raise APIError("network two-host-internet has active endpoints")
+
+    monkeypatch.setattr(cli, "open_lab", refuse)
+
+    assert cli.main(["down", TWO_HOST]) == 4
+    assert "has active endpoints" in capsys.readouterr().err
+
+
+def test_a_file_that_may_not_be_read_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as: keys that root issued, and somebody else runs the tool now."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "compose/two-host/authorities/ssl_ca/key.pem")
+
+    monkeypatch.setattr(cli, "open_lab", refuse)
+
+    assert cli.main(["down", TWO_HOST]) == 1
+    assert capsys.readouterr().err == "compose/two-host/authorities/ssl_ca/key.pem: Permission denied\n"
+
+
 def test_an_interruption_is_exit_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from topology.errors import CheckFailed, InvalidInput, LabError
+from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 if TYPE_CHECKING:
     from topology.runtime.progress import Progress
@@ -45,6 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 DEFAULT_TOPOLOGY = Path("topology.yaml")
 DEFAULT_OUT = Path("compose")
 INTERRUPTED = 130
+ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
 
@@ -186,6 +187,19 @@ def shown_progress() -> Iterator[Progress]:
         )
 
 
+def accident(error: Exception) -> tuple[str, int] | None:
+    """Line and exit code for what went wrong outside of this program; None for a mistake in it.
+
+    The engine's libraries are not imported for this: where they failed, they are there.
+    """
+    if type(error).__module__.startswith(ENGINE_LIBRARIES):
+        return f"the Docker engine refused, or went away: {error}", NotReady.exit_code
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", CheckFailed.exit_code
+    return None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns the exit code.  arguments: without the command's own name; default sys.argv."""
     command = typer.main.get_command(app)
@@ -206,6 +220,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception as error:
+        if (told := accident(error)) is None:
+            raise
+        print(told[0], file=sys.stderr)
+        return told[1]
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
