@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,15 @@ hosts:
     routes:
       /broken/: {service: broken}
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_images_left() -> Iterator[None]:
+    """Whatever these tests build goes with them."""
+    yield
+    client = engine.connect()
+    for image in client.images.list("mtls-lab/failing-broken"):
+        client.images.remove(image.id, force=True)
 
 
 def folder(path: Path, command: str, publish: str = "publish: {}") -> Path:
