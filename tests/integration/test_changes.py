@@ -186,6 +186,20 @@ def test_one_service_less_is_taken_away(changing: Changing) -> None:
     assert changing.get("/second/health") == 404
 
 
+def test_a_host_that_leaves_the_topology_is_taken_away(changing: Changing) -> None:
+    """Its containers and its network; the other host runs on untouched."""
+    before = changing.started()
+    changing.file.write_text(BEFORE[: BEFORE.index("  desk:")])
+
+    assert changing.up() == 0
+    after = changing.started()
+    networks = engine.connect().networks.list(filters={"label": stacks.label_filters(changing.lab)})
+    assert after == {name: one for name, one in before.items() if not name.startswith("desk/")}
+    assert not [network.name for network in networks if "desk" in str(network.name)]
+    changing.file.write_text(BEFORE)
+    assert changing.up() == 0
+
+
 def test_another_folder_cannot_take_a_lab_over(
     changing: Changing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

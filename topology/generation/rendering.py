@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Callable
 
 import jinja2
 
@@ -127,12 +126,3 @@ def nginx_value(text: str) -> str:
 def compose_value(value: object) -> str:
     """A YAML value (JSON is YAML) that Compose takes for itself: `$` doubled."""
     return json.dumps(value, ensure_ascii=False).replace("$", "$$")
-
-
-def folder_of(files: Mapping[str, str], folder: str) -> dict[str, str]:
-    """The files below a folder, by their path inside it."""
-    return {
-        str(PurePosixPath(path).relative_to(folder)): text
-        for path, text in files.items()
-        if PurePosixPath(path).is_relative_to(folder)
-    }

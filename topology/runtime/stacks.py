@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from topology.runtime.running import Endpoint, RunningLab
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
+    from docker.models.networks import Network
 
 READY_SECONDS = 180
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
@@ -115,6 +116,7 @@ def up(
             networking.ensure_internet(client, lab.internet, networks.internet, labels(lab))
             environments = {h: variables(lab, h, networks, choose_ports) | values for h in lab.topology.hosts}
             start(lab, environments, start_host or compose_up, progress)
+            remove_departed(client, lab, progress)
             wait_until_healthy(client, lab, progress)
             for host in lab.topology.hosts:
                 refresh_gateway(client, lab, host, networks, before, progress)
@@ -445,22 +447,39 @@ def down(lab: Lab, progress: Progress = SILENT) -> bool:
 
 
 def remove_everything(client: DockerClient, lab: Lab, progress: Progress = SILENT) -> bool:
+    found, networks = containers(client, lab), client.networks.list(filters={"label": label_filters(lab)})
+    remove(found, networks, progress)
+    return bool(found or networks)
+
+
+def remove_departed(client: DockerClient, lab: Lab, progress: Progress) -> None:
+    """Takes away the hosts that left the topology while the lab was up."""
+
+    def has_left(labels: Mapping[str, str]) -> bool:
+        return labels.get("mtls-lab.host", "") not in ("", *lab.topology.hosts)
+
+    networks = client.networks.list(filters={"label": label_filters(lab)})
+    remove(
+        [container for container in containers(client, lab) if has_left(container.labels)],
+        [network for network in networks if has_left(network.attrs.get("Labels") or {})],
+        progress,
+    )
+
+
+def remove(found: Sequence[Container], networks: Sequence[Network], progress: Progress) -> None:
     from docker.errors import NotFound
 
-    def remove(container: Container) -> None:
+    def remove_one(container: Container) -> None:
         with contextlib.suppress(NotFound):
             container.stop(timeout=10)
             container.remove(force=True, v=True)
             progress.step(f"{container.name}: removed")
 
-    found = containers(client, lab)
     with ThreadPoolExecutor(max_workers=16) as pool:
-        list(pool.map(remove, found))
-    networks = client.networks.list(filters={"label": label_filters(lab)})
+        list(pool.map(remove_one, found))
     for network in networks:
         with contextlib.suppress(NotFound):
             network.remove()
-    return bool(found or networks)
 
 
 # Looking
