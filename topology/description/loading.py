@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.description import catalog, positions, rules, shapes
-from topology.description.model import Kind, Topology
+from topology.description.model import ACME, SYSTEM, Kind, Topology
 from topology.description.positions import Document
 from topology.errors import Fault, InvalidInput, InvalidTopology
 
@@ -69,7 +69,7 @@ def resolved(value: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, A
 
 
 def identity(lab: str, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"common_name": name, "san": (f"{name}@{lab}.test",), **value}
+    return dict(value) if "certificate" in value else {"common_name": name, "san": (f"{name}@{lab}.test",), **value}
 
 
 def host(value: Mapping[str, Any], first_authority: str, kinds: Mapping[str, Kind]) -> dict[str, Any]:
@@ -78,11 +78,18 @@ def host(value: Mapping[str, Any], first_authority: str, kinds: Mapping[str, Kin
     asked = value.get("client_certificates")
     return {
         **value,
-        "tls": None if tls is False else {"authority": first_authority, **tls},
+        "tls": None if tls is False else {"authority": server_authority(tls, first_authority), **tls},
         "client_certificates": asked and {**asked, "authority": rules.listed(asked["authority"])},
         "services": services,
         "routes": {prefix: route(one, services, kinds) for prefix, one in value.get("routes", {}).items()},
     }
+
+
+def server_authority(tls: Mapping[str, Any], first: str) -> str:
+    """Who vouches for a host: the first authority, unless its certificate comes from an ACME server."""
+    if not tls.get("acme"):
+        return first
+    return SYSTEM if "directory" in tls else ACME
 
 
 def service(value: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from topology.description.model import Kind
+from topology.description import credentials
+from topology.description.model import ACME, SYSTEM, Kind
 from topology.description.positions import Document
 from topology.description.shapes import completed
 from topology.description.wording import shown, suggestion
@@ -48,8 +49,17 @@ BREAKING = re.compile(r"[\"'{};$\\`]")
 LONGEST_CHAIN = 100
 """Gateways that a request may pass.  nginx has no limit of its own; the time of its callers is one."""
 
-OWN_VARIABLES = ("SERVICE_NAME", "GATEWAY_URL")
+URL = re.compile(
+    rf"https://(?P<name>{DNS_LABEL}(?:\.{DNS_LABEL})+)(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[^?#]*)?", re.IGNORECASE
+)
+"""A server outside of the lab.  A name without a dot could be one of Docker's own, an address has no certificate."""
+DIRECTORY = re.compile(rf"https://{DNS_LABEL}(?:\.{DNS_LABEL})*(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/-]*", re.IGNORECASE)
+TARGETS = ("service", "host", "url", "files")
+TLS_VARIABLES = ("TLS_PORT", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA", "TLS_CRL")
+OWN_VARIABLES = ("SERVICE_NAME", "GATEWAY_URL", *TLS_VARIABLES)
 RESERVED_HOSTS = ("authorities", "identities")
+GATEWAY_PORTS = (80, 443, 8080, 8081)
+"""Where a gateway itself listens inside its container."""
 
 
 Place = tuple[str, str]
@@ -62,7 +72,8 @@ def faults(document: Document, kinds: Mapping[str, Kind], folder: Path) -> Itera
     for rule in RULES:
         for path, message in rule(value):
             yield document.fault(path, message)
-    for path, message in chain(service_sources(value, kinds, folder), built_prefixes(value, kinds)):
+    with_files = (service_sources(value, kinds, folder), credential_files(value, folder), folders(value, folder))
+    for path, message in chain(built_prefixes(value, kinds), services_with_tls(value, kinds), *with_files):
         yield document.fault(path, message)
 
 
@@ -254,12 +265,18 @@ def prefix_fault(prefix: str, what: str = "a route's prefix") -> str | None:
 def ports(value: Any) -> Found:
     first: dict[int, str] = {}
     for host, described in hosts(value):
-        for scheme, port in mapping(described, "publish").items():
+        published: list[tuple[tuple[str, ...], Any]] = [
+            (("hosts", host, "publish", scheme), port) for scheme, port in mapping(described, "publish").items()
+        ]
+        for name in mapping(described, "services"):
+            port = mapping(described, "services", name, "tls").get("publish")
+            published.append((("hosts", host, "services", name, "tls", "publish"), port))
+        for path, port in published:
             if not isinstance(port, int) or isinstance(port, bool):
                 continue
-            here = f"hosts.{host}.publish.{scheme}"
+            here = ".".join(path)
             if (known := first.setdefault(port, here)) != here:
-                yield ("hosts", host, "publish", scheme), f"port {port} is taken by {known}; choose another port"
+                yield path, f"port {port} is taken by {known}; choose another port"
 
 
 def plain_hosts(value: Any) -> Found:
@@ -270,9 +287,117 @@ def plain_hosts(value: Any) -> Found:
                 yield ("hosts", host, "client_certificates"), f"needs TLS, and this host has `tls: false`; {advice}"
             if "https" in mapping(described, "publish"):
                 yield ("hosts", host, "publish", "https"), "needs TLS, and this host has `tls: false`; publish http"
+        elif mapping(described, "tls").get("acme") is True:
+            continue
         elif absent(value, "authorities") and not mapping(described, "tls") and described.get("tls") is not True:
             advice = "add one to `authorities`, or say `tls: false`"
             yield ("hosts", host), f"needs an authority for its certificate, and there is none; {advice}"
+        elif not text(mapping(described, "tls"), "authority") and is_foreign(value, first_authority(value)):
+            advice = "say which one issues its certificate (`tls: {authority: NAME}`), or put one of ours first"
+            yield ("hosts", host), f"'{first_authority(value)}' is somebody else's and signs nothing here; {advice}"
+
+
+def first_authority(value: Any) -> str:
+    return next(iter(mapping(value, "authorities")), "")
+
+
+def is_foreign(value: Any, authority: str | None) -> bool:
+    """Whether an authority comes from a file: it can be trusted, and signs nothing here."""
+    return "certificate" in mapping(value, "authorities", authority or "")
+
+
+def authority_sources(value: Any) -> Found:
+    """An authority from a file has nothing else to say."""
+    for name, one in authorities(value):
+        for field in ("key", "days", "intermediate"):
+            if field in one and "certificate" in one:
+                yield ("authorities", name, field), "not together with `certificate`: it was made elsewhere; remove it"
+        if "crl" in one and "certificate" not in one:
+            advice = "an authority of ours makes its own; remove it"
+            yield ("authorities", name, "crl"), f"goes together with certificate only: {advice}"
+        if name == SYSTEM:
+            advice = "that word stands for the authorities that the machine trusts; choose another"
+            yield ("authorities", name), f"no authority can be called '{name}': {advice}"
+
+
+def identity_sources(value: Any) -> Found:
+    """An identity is issued by an authority of ours, or comes from two files and has little else to say."""
+    for name in mapping(value, "identities"):
+        one = mapping(value, "identities", name)
+        files = [field for field in ("certificate", "key_file") if field in one]
+        if len(files) == 1:
+            other = "key_file" if files == ["certificate"] else "certificate"
+            yield ("identities", name, other), f"is missing; {files[0]} needs it"
+        for field in ("common_name", "san", "days", "key", "revoked"):
+            if field in one and files:
+                yield ("identities", name, field), "not together with files: it was issued elsewhere; remove it"
+        if not files and isinstance(value["identities"][name], dict):
+            yield from issuer_of(value, name, one)
+
+
+def issuer_of(value: Any, name: str, identity: Mapping[str, Any]) -> Found:
+    issuer, path = text(identity, "authority"), ("identities", name, "authority")
+    if "authority" not in identity:
+        yield path, "is missing; add the name of the authority that issues it"
+    elif is_foreign(value, issuer):
+        advice = "name one of ours, or the files that it gave you (certificate, key_file)"
+        yield path, f"'{shown(issuer or '')}' is somebody else's and signs nothing here; {advice}"
+
+
+def authorities(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield from ((name, mapping(value, "authorities", name)) for name in mapping(value, "authorities"))
+
+
+def trusted_authorities(value: Any) -> Found:
+    """Whom a host trusts and by whom it is certified, where that authority is somebody else's."""
+    for host, described in hosts(value):
+        issuer = text(mapping(described, "tls"), "authority")
+        if is_foreign(value, issuer):
+            message = f"'{shown(issuer or '')}' is somebody else's and signs nothing here"
+            yield ("hosts", host, "tls", "authority"), f"{message}; name one of ours"
+        asked = mapping(described, "client_certificates").get("authority")
+        for n, name in enumerate(listed(asked)):
+            one = mapping(value, "authorities", name)
+            if "certificate" in one and "crl" not in one:
+                path = ("hosts", host, "client_certificates", "authority", *((n,) if isinstance(asked, tuple) else ()))
+                message = f"'{shown(name)}' comes without its revocation list, and without it nobody is let in"
+                yield path, f"{message}; add `crl: FILE` to the authority"
+
+
+def acme(value: Any) -> Found:
+    for host, described in hosts(value):
+        tls, here = mapping(described, "tls"), ("hosts", host, "tls")
+        wanted, directory = tls.get("acme") is True, text(tls, "directory")
+        if "directory" in tls and not wanted and "acme" not in completed_names(tls):
+            yield (*here, "directory"), "goes together with `acme: true` only; remove it"
+        elif directory and not DIRECTORY.fullmatch(directory):
+            advice = "write one such as https://acme-v02.api.letsencrypt.org/directory"
+            yield (*here, "directory"), f"'{shown(directory)}' is not the URL of an ACME directory; {advice}"
+        if wanted:
+            yield from acme_host(value, host, described)
+
+
+def acme_host(value: Any, host: str, described: Mapping[str, Any]) -> Found:
+    tls, here = mapping(described, "tls"), ("hosts", host, "tls")
+    for field in ("authority", "days", "key"):
+        if field in tls:
+            yield (*here, field), "not together with `acme`: the ACME server decides on that; remove it"
+    if "directory" not in tls and absent(value, "authorities"):
+        message = "the lab's ACME server needs a certificate of its own, and nobody signs it"
+        yield (*here, "acme"), f"{message}; add one to `authorities`"
+    if ACME in mapping(value, "authorities"):
+        message = f"no authority can be called '{ACME}' in a lab with `acme`: it stands for the ACME server's own"
+        yield ("authorities", ACME), f"{message}; choose another"
+    if "certbot" in mapping(described, "services"):
+        path = ("hosts", host, "services", "certbot")
+        yield path, "no service can be called 'certbot' on a host with `acme`; choose another"
+    if ACME in mapping(value, "hosts"):
+        message = f"no host can be called '{ACME}' in a lab with `acme`: its folder is the ACME server's"
+        yield ("hosts", ACME), f"{message}; choose another"
+
+
+def completed_names(value: Mapping[str, Any]) -> set[str]:
+    return {name for name, one in value.items() if one is not False}
 
 
 def references(value: Any) -> Found:
@@ -296,6 +421,9 @@ def references(value: Any) -> Found:
         yield from missing((*path, "service"), named, "service of this host", described, "services")
         yield from missing((*path, "host"), text(route, "host"), "host", value, "hosts")
         yield from missing((*path, "identity"), text(route, "identity"), "identity", value, "identities")
+        trust = text(route, "trust")
+        if trust != SYSTEM:
+            yield from missing((*path, "trust"), trust, "authority", value, "authorities")
         for n, one in enumerate(allowed(route)):
             yield from missing((*path, "allow", n), one, "identity", value, "identities")
 
@@ -305,15 +433,18 @@ def references(value: Any) -> Found:
 
 def route_targets(value: Any) -> Found:
     for path, route, _ in routes(value):
-        chosen = [name for name in ("service", "host", "files", "url") if name in route]
+        chosen = [name for name in TARGETS if name in route]
         if len(chosen) != 1 and isinstance(mapping(value, "hosts", path[1], "routes")[path[3]], dict):
             had = f"has {' and '.join(chosen)}" if chosen else "leads nowhere"
-            yield path, f"{had}; give it exactly one of service and host"
-        for field, needs in (("to", ("host",)), ("identity", ("host", "url")), ("lends", ("identity",))):
+            yield path, f"{had}; give it exactly one of service, host, url and files"
+        for field, needs in FIELDS_OF_TARGETS:
             if field in route and chosen and not any(name in route for name in needs):
-                yield (*path, field), f"goes together with {needs[0]} only; remove it"
-        if "strip_prefix" in route and chosen == ["host"]:
-            yield (*path, "strip_prefix"), "goes together with service only; remove it (`to` says the path on a host)"
+                yield (*path, field), f"goes together with {' and '.join(needs)} only; remove it"
+        if "strip_prefix" in route and chosen and chosen != ["service"]:
+            of_host = " (`to` says the path on a host)" if chosen == ["host"] else ""
+            yield (*path, "strip_prefix"), f"goes together with service only; remove it{of_host}"
+        if (url := text(route, "url")) and (wrong := url_fault(url)):
+            yield (*path, "url"), wrong
         if (to := text(route, "to")) and (wrong := prefix_fault(to, "the path")):
             yield (*path, "to"), wrong
         called = text(route, "host") or ""
@@ -322,6 +453,27 @@ def route_targets(value: Any) -> Found:
         elif mapping(value, "hosts", called).get("tls") is False:
             message = f"host '{called}' has `tls: false`, and hosts call each other over TLS alone"
             yield (*path, "host"), f"{message}; give it TLS, or call another host"
+
+
+FIELDS_OF_TARGETS = (
+    ("to", ("host",)),
+    ("identity", ("host", "url")),
+    ("trust", ("url",)),
+    ("lends", ("identity",)),
+)
+"""A field of a route, and those that it goes together with."""
+
+
+def url_fault(url: str) -> str | None:
+    found = URL.fullmatch(url)
+    example = "write one such as https://api.partner.example/v1/"
+    if url.lower().startswith("http:"):
+        return f"'{shown(url)}' is plain HTTP, and a gateway calls others over TLS alone; {example}"
+    if found is None or int(found["port"] or 443) > 65535 or len(url) > LONGEST_PATH:
+        return f"'{shown(url)}' is not the https URL of a server with a full name; {example}"
+    if ADDRESS.fullmatch(found["name"]):
+        return f"'{shown(url)}' has an address instead of a name, which no certificate is for; {example}"
+    return prefix_fault(found["path"] or "/", "the URL's path")
 
 
 def guards(value: Any) -> Found:
@@ -340,7 +492,11 @@ def guards(value: Any) -> Found:
             continue
         trusted = listed(mapping(described, "client_certificates").get("authority"))
         for n, name in enumerate(allowed(route)):
-            authority = text(mapping(value, "identities", name or ""), "authority")
+            identity = mapping(value, "identities", name or "")
+            authority = text(identity, "authority")
+            if "certificate" in identity and "authority" not in identity:
+                advice = "add `authority` to the identity"
+                yield (*path, "allow", n), f"who issued '{shown(name)}' is not said, so nobody can be it; {advice}"
             if authority and trusted and authority not in trusted:
                 message = f"'{shown(name)}' can never enter: this host does not trust authority '{shown(authority)}'"
                 yield (*path, "allow", n), f"{message}; add that to client_certificates, or remove it here"
@@ -454,17 +610,102 @@ def service_sources(value: Any, kinds: Mapping[str, Kind], folder: Path) -> Foun
 
 def build_fault(build: str, folder: Path) -> str | None:
     """folder: the topology's own."""
-    if not build.isprintable():
-        return "has a control character; write the path of a folder"
-    if Path(build).is_absolute():
-        return "is an absolute path, which another machine has not; write it relative to the topology file"
+    if wrong := credentials.path_fault(build, folder, is_folder=True):
+        return wrong
     try:
-        if not (folder / build).is_dir():
-            return f"there is no folder '{shown(build)}' beside the topology file; make it, or correct the path"
         found = (folder / build / "Dockerfile").is_file()
     except OSError as error:
         return f"folder '{shown(build)}' cannot be read: {error.strerror}; correct the path"
     return None if found else f"there is no Dockerfile in folder '{shown(build)}'; write one, or correct the path"
+
+
+def services_with_tls(value: Any, kinds: Mapping[str, Kind]) -> Found:
+    """Services that terminate TLS themselves: the gateway passes their port on."""
+    for host, described in hosts(value):
+        first: dict[int, str] = {}
+        for name, service in mapping(described, "services").items():
+            if not isinstance(service, dict) or "tls" not in service:
+                continue
+            kind = kinds.get(text(service, "kind") or "")
+            yield from tls_of_service(value, ("hosts", host, "services", name, "tls"), described, kind, kinds)
+            port = mapping(service, "tls").get("port")
+            if not isinstance(port, int) or isinstance(port, bool):
+                continue
+            path = ("hosts", host, "services", name, "tls", "port")
+            if port in GATEWAY_PORTS:
+                yield path, f"the gateway itself listens on {port}; choose another port"
+            elif port == service.get("port", kind.port if kind else None):
+                yield path, f"the service listens on {port} in plain HTTP; choose another port"
+            elif (known := first.setdefault(port, name)) != name:
+                yield path, f"port {port} of this host's gateway is taken by service {known}; choose another"
+
+
+def tls_of_service(
+    value: Any, path: tuple[str, ...], host: Mapping[str, Any], kind: Kind | None, kinds: Mapping[str, Kind]
+) -> Found:
+    """Whether a service can have TLS of its own, and a certificate for it.  path: of its `tls`."""
+    required = mapping(host, "services", path[3], "tls").get("client_certificate") == "required"
+    if kind is not None and not kind.tls:
+        able = ", ".join(sorted(one.name for one in kinds.values() if one.tls)) or "none"
+        yield path, f"kind '{kind.name}' does not terminate TLS itself (those that do: {able}); remove it"
+    if required and "client_certificates" not in host:
+        message = "this host trusts nobody's client certificates; add `client_certificates` to it"
+        yield (*path, "client_certificate"), message
+    if absent(value, "authorities") or mapping(host, "tls").get("acme") is True:
+        yield path, "needs a certificate of one of the lab's authorities; let one of them certify this host"
+    elif host.get("tls") is False and is_foreign(value, first_authority(value)):
+        message = f"'{first_authority(value)}' is somebody else's and signs nothing here"
+        yield path, f"{message}; put one of ours first"
+
+
+def credential_files(value: Any, folder: Path) -> Found:
+    """Files that hold certificates, keys and revocation lists.  folder: the topology's own."""
+    for name, one in authorities(value):
+        here = ("authorities", name)
+        files = dict(existing_files(one, ("certificate", "crl")))
+        wrong = {field: credentials.path_fault(file, folder) for field, file in files.items()}
+        if "certificate" in files and wrong["certificate"] is None:
+            wrong["certificate"] = credentials.authority_fault(folder / files["certificate"])
+            if "crl" in files and not wrong["crl"] and not wrong["certificate"]:
+                wrong["crl"] = credentials.crl_fault(folder / files["crl"], folder / files["certificate"])
+        yield from (((*here, field), message) for field, message in wrong.items() if message)
+    for name in mapping(value, "identities"):
+        files = dict(existing_files(mapping(value, "identities", name), ("certificate", "key_file")))
+        wrong = {field: credentials.path_fault(file, folder) for field, file in files.items()}
+        if len(files) == 2 and not any(wrong.values()):
+            pair = [folder / files[field] for field in ("certificate", "key_file")]
+            wrong["certificate"] = credentials.identity_fault(pair[0], pair[1])
+        yield from ((("identities", name, field), message) for field, message in wrong.items() if message)
+
+
+def existing_files(value: Mapping[str, Any], fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    yield from ((field, found) for field in fields if (found := text(value, field)))
+
+
+def folders(value: Any, folder: Path) -> Found:
+    """Folders of static files and pages."""
+    for path, route, _ in routes(value):
+        if (files := text(route, "files")) and (wrong := folder_fault(files, folder)):
+            yield (*path, "files"), wrong
+    for host, described in hosts(value):
+        pages, here = text(described, "pages"), ("hosts", host, "pages")
+        if pages is None:
+            continue
+        if "/" in mapping(described, "routes"):
+            yield here, "nobody would see them: this host has a route '/'; remove one of the two"
+        if wrong := folder_fault(pages, folder):
+            yield here, wrong
+        elif absent_pages := [name for name in ("index.html", "404.html") if not (folder / pages / name).is_file()]:
+            yield here, f"folder '{shown(pages)}' has no {' and no '.join(absent_pages)}; write it there"
+
+
+def folder_fault(name: str, folder: Path) -> str | None:
+    """What is wrong with a folder that is copied into a host's own."""
+    if wrong := credentials.path_fault(name, folder, is_folder=True):
+        return wrong
+    if (folder / name).resolve() == folder.resolve() or folder.resolve().is_relative_to((folder / name).resolve()):
+        return "is the topology's own folder or one around it, and would be copied whole; name one below"
+    return None
 
 
 def built_prefixes(value: Any, kinds: Mapping[str, Kind]) -> Found:
@@ -493,6 +734,10 @@ RULES: tuple[Callable[[Any], Found], ...] = (
     prefixes,
     ports,
     plain_hosts,
+    authority_sources,
+    identity_sources,
+    trusted_authorities,
+    acme,
     references,
     route_targets,
     guards,

@@ -15,22 +15,6 @@ from topology.description.positions import Document, Path
 from topology.description.wording import nearest, shown, suggestion
 from topology.errors import Fault
 
-NOT_BUILT: Mapping[str, Mapping[str, str]] = {
-    "Authority": {"certificate": "every authority is made by the tool"},
-    "Identity": {
-        "certificate": "every identity is issued by one of the authorities",
-        "key_file": "every identity is issued by one of the authorities",
-    },
-    "Host": {"pages": "the tool writes the pages"},
-    "Service": {"tls": "the gateway terminates TLS for its services"},
-    "Route": {
-        "files": "a route leads to a service or a host",
-        "url": "a route leads to a service or a host",
-        "trust": "a host's certificate is verified against the authority that issued it",
-    },
-}
-"""Fields that a topology will be able to have, refused until something comes of them, and what holds until then."""
-
 
 def faults(document: Document, model: type[Frozen] = Topology) -> Iterator[Fault]:
     """Every field that is unknown, missing, or of the wrong type."""
@@ -43,24 +27,20 @@ def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]
         what = empty(value) if path else ("the file is empty; it " if value is None else "the file ")
         yield document.fault(path, f"{what}must be a mapping of {', '.join(fields)}")
         return
-    not_built = NOT_BUILT.get(model.__name__, {})
     for name, one in value.items():
-        if name in not_built:
-            yield document.fault((*path, name), f"not supported yet; remove it ({not_built[name]})")
-        elif name not in fields:
+        if name not in fields:
             yield document.fault((*path, name), f"unknown field; {suggestion(name, fields)}")
         else:
             yield from field_faults(document, (*path, name), one, fields[name])
     given = {*value, *meant(value, model)}
     for name, field in fields.items():
-        if field.is_required() and name not in given and not given & {*not_built}:
+        if field.is_required() and name not in given:
             yield document.fault((*path, name), f"is missing; add {field.description}")
 
 
 def meant(value: Mapping[str, Any], model: type[Frozen]) -> set[str]:
     """The fields that the misspelt ones of a mapping stand for: they are not missing."""
-    known = {*model.model_fields, *NOT_BUILT.get(model.__name__, {})}
-    return {near for name in value if name not in known and (near := nearest(name, model.model_fields))}
+    return {near for name in value if name not in model.model_fields and (near := nearest(name, model.model_fields))}
 
 
 def completed(value: Any, annotation: Any = Topology) -> Any:
@@ -179,7 +159,7 @@ def tls_faults(document: Document, path: Path, value: Any) -> Iterator[Fault] | 
     return iter(
         ()
         if value is False
-        else [document.fault(path, f"{empty(value)}must be false, or a mapping of authority, key, days")]
+        else [document.fault(path, f"{empty(value)}must be false, or a mapping of authority, key, days, or acme")]
     )
 
 
