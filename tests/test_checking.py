@@ -35,7 +35,7 @@ NOW = datetime.now(UTC)
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two-host lab's certificates, as `up` would lay them down."""
     folder = tmp_path_factory.mktemp("pki")
-    issued = certificates.issue(planning.wanted_certificates(DESCRIPTION.topology), {}, NOW)
+    issued = certificates.issue(planning.wanted_certificates(DESCRIPTION), {}, NOW)
     for path, content in issued.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
@@ -120,7 +120,7 @@ def test_a_server_with_another_name_is_not_spoken_to(pki: Path) -> None:
 
 
 def test_a_server_of_another_authority_is_not_spoken_to(pki: Path, tmp_path: Path) -> None:
-    other = certificates.issue(planning.wanted_certificates(DESCRIPTION.topology), {}, NOW).files
+    other = certificates.issue(planning.wanted_certificates(DESCRIPTION), {}, NOW).files
     for path, content in other.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)

@@ -47,7 +47,7 @@ def parse(text: str | bytes, file: Path, kinds: Mapping[str, Kind]) -> Descripti
         faults += [one for one in field_faults(document, file, kinds) if (one.line, one.column) not in told]
     if faults:
         raise InvalidTopology(dict.fromkeys(faults))
-    return Description(Topology.model_validate(resolved(document.value, kinds)), kinds, file)
+    return Description(Topology.model_validate(resolved(document.value, kinds, file.parent)), kinds, file)
 
 
 def field_faults(document: Document, file: Path, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
@@ -57,14 +57,14 @@ def field_faults(document: Document, file: Path, kinds: Mapping[str, Kind]) -> I
         yield from rules.faults(document, kinds, file.parent)
 
 
-def resolved(value: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def resolved(value: Mapping[str, Any], kinds: Mapping[str, Kind], folder: Path) -> dict[str, Any]:
     """The author's values with the defaults that depend on other values filled in."""
     authorities = value.get("authorities", {})
     first = next(iter(authorities), "")
     return {
         **value,
         "identities": {name: identity(value["name"], name, one) for name, one in value.get("identities", {}).items()},
-        "hosts": {name: host(one, first, kinds) for name, one in value["hosts"].items()},
+        "hosts": {name: host(one, first, kinds, folder) for name, one in value["hosts"].items()},
     }
 
 
@@ -72,7 +72,7 @@ def identity(lab: str, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return dict(value) if "certificate" in value else {"common_name": name, "san": (f"{name}@{lab}.test",), **value}
 
 
-def host(value: Mapping[str, Any], first_authority: str, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def host(value: Mapping[str, Any], first_authority: str, kinds: Mapping[str, Kind], folder: Path) -> dict[str, Any]:
     tls = value.get("tls", {})
     services = {name: service(one, kinds) for name, one in value.get("services", {}).items()}
     asked = value.get("client_certificates")
@@ -81,7 +81,7 @@ def host(value: Mapping[str, Any], first_authority: str, kinds: Mapping[str, Kin
         "tls": None if tls is False else {"authority": server_authority(tls, first_authority), **tls},
         "client_certificates": asked and {**asked, "authority": rules.listed(asked["authority"])},
         "services": services,
-        "routes": {prefix: route(one, services, kinds) for prefix, one in value.get("routes", {}).items()},
+        "routes": {prefix: route(one, services, kinds, folder) for prefix, one in value.get("routes", {}).items()},
     }
 
 
@@ -97,8 +97,12 @@ def service(value: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, An
     return {**({"port": kind.port, "health": kind.health} if kind else {}), **value}
 
 
-def route(value: Mapping[str, Any], services: Mapping[str, Any], kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def route(
+    value: Mapping[str, Any], services: Mapping[str, Any], kinds: Mapping[str, Kind], folder: Path
+) -> dict[str, Any]:
     found = dict(value)
+    if "files" in found:
+        found["index"] = (folder / found["files"] / "index.html").is_file()
     if found.get("allow"):
         found["client_certificate"] = "required"
     if "service" in found and "strip_prefix" not in found:

@@ -125,6 +125,10 @@ class Service(Frozen):
     tls: ServiceTls | None = Field(None, description="TLS that the service terminates itself")
 
 
+FILLED_IN = {"Route": ("index",)}
+"""Fields that no author writes: loading knows their values."""
+
+
 class Route(Frozen):
     """What answers below a path prefix, and who may ask.  Exactly one of service, host, url and files is set.
 
@@ -147,6 +151,7 @@ class Route(Frozen):
     client_certificate: Literal["none", "required"] = Field("none", description="whether callers must show one")
     allow: tuple[str, ...] = Field((), description="the identities that may call; implies required")
     internal: bool = Field(False, description="only this host's own services may call it")
+    index: bool = Field(False, description="filled in while loading: the folder of files has an index.html")
     strip_prefix: bool | None = Field(
         None, description="whether the service sees the path without the prefix; default: what the kind says, else true"
     )

@@ -439,7 +439,7 @@ def route_targets(value: Any) -> Found:
             yield path, f"{had}; give it exactly one of service, host, url and files"
         for field, needs in FIELDS_OF_TARGETS:
             if field in route and chosen and not any(name in route for name in needs):
-                yield (*path, field), f"goes together with {' and '.join(needs)} only; remove it"
+                yield (*path, field), f"goes together with {' or '.join(needs)} only; remove it"
         if "strip_prefix" in route and chosen and chosen != ["service"]:
             of_host = " (`to` says the path on a host)" if chosen == ["host"] else ""
             yield (*path, "strip_prefix"), f"goes together with service only; remove it{of_host}"
@@ -500,6 +500,15 @@ def guards(value: Any) -> Found:
             if authority and trusted and authority not in trusted:
                 message = f"'{shown(name)}' can never enter: this host does not trust authority '{shown(authority)}'"
                 yield (*path, "allow", n), f"{message}; add that to client_certificates, or remove it here"
+
+
+def lent_identities(value: Any) -> Found:
+    """What another host of the lab answers to an identity follows from who issued that."""
+    for path, route, _ in routes(value):
+        identity = mapping(value, "identities", text(route, "identity") or "")
+        if "host" in route and "certificate" in identity and "authority" not in identity:
+            advice = "add `authority` to the identity"
+            yield (*path, "identity"), f"who issued it is not said, so the answer there is unknown; {advice}"
 
 
 def loops(value: Any) -> Found:
@@ -741,6 +750,7 @@ RULES: tuple[Callable[[Any], Found], ...] = (
     references,
     route_targets,
     guards,
+    lent_identities,
     loops,
     service_fields,
     environments,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from topology.description.model import FromEnvironment, Frozen, Topology
+from topology.description.model import FILLED_IN, FromEnvironment, Frozen, Topology
 from topology.description.positions import Document, Path
 from topology.description.wording import nearest, shown, suggestion
 from topology.errors import Fault
@@ -22,7 +22,7 @@ def faults(document: Document, model: type[Frozen] = Topology) -> Iterator[Fault
 
 
 def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]) -> Iterator[Fault]:
-    fields = model.model_fields
+    fields = fields_of(model)
     if not isinstance(value, dict):
         what = empty(value) if path else ("the file is empty; it " if value is None else "the file ")
         yield document.fault(path, f"{what}must be a mapping of {', '.join(fields)}")
@@ -36,6 +36,11 @@ def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]
     for name, field in fields.items():
         if field.is_required() and name not in given:
             yield document.fault((*path, name), f"is missing; add {field.description}")
+
+
+def fields_of(model: type[Frozen]) -> dict[str, FieldInfo]:
+    """The fields that an author can write."""
+    return {n: field for n, field in model.model_fields.items() if n not in FILLED_IN.get(model.__name__, ())}
 
 
 def meant(value: Mapping[str, Any], model: type[Frozen]) -> set[str]:

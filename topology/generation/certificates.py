@@ -43,23 +43,48 @@ class WantedIdentity:
 
 
 @dataclass(frozen=True)
+class GivenAuthority:
+    """Somebody else's authority, as its files say: certificates and revocation lists in PEM."""
+
+    name: str
+    certificate: bytes
+    crl: bytes
+
+
+@dataclass(frozen=True)
+class GivenIdentity:
+    """A certificate that somebody else issued to us, and its key, in PEM."""
+
+    name: str
+    certificate: bytes
+    key: bytes
+
+
+@dataclass(frozen=True)
 class WantedServer:
+    """A server certificate: a gateway's, or that of a service which terminates TLS itself."""
+
     host: str
     domain: str
     aliases: tuple[str, ...]
     authority: str
     key: str
     days: int
+    service: str | None = None
 
 
 @dataclass(frozen=True)
 class HostCertificates:
-    """What one host's gateway needs besides its own certificate."""
+    """What one host's gateway needs besides its own certificate.
+
+    services: those that ask for client certificates themselves, and need to know whose.
+    """
 
     host: str
     client_authorities: tuple[str, ...]
     upstream_authorities: tuple[str, ...]
     identities: tuple[str, ...]
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +94,8 @@ class Wanted:
     identities: tuple[WantedIdentity, ...]
     servers: tuple[WantedServer, ...]
     hosts: tuple[HostCertificates, ...]
+    given_authorities: tuple[GivenAuthority, ...] = ()
+    given_identities: tuple[GivenIdentity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,16 +116,16 @@ class Issued:
 
 
 @dataclass(frozen=True)
-class Authority:
-    """An authority at work: its certificates, the issuer of its leaves, and a CRL for each of its authorities."""
+class Anchor:
+    """What trusts an authority: its root, and a CRL for each of its authorities (none is known of some), in PEM."""
 
-    root: x509.Certificate
-    issuer: Issuer
-    crls: tuple[bytes, ...]
+    root: bytes
+    crl: bytes
 
-    @property
-    def crl_pem(self) -> bytes:
-        return b"".join(self.crls)
+
+def service_folder(layout: Layout, host: str, service: str) -> str:
+    """What a service that terminates TLS itself reads: its own folder, which no other container sees."""
+    return f"{host}/{layout.certificates}/services/{service}"
 
 
 @dataclass
@@ -129,18 +156,20 @@ def issue(wanted: Wanted, existing: Mapping[str, bytes], now: datetime, layout: 
     issuers = {one.name: issuer(bench, wanted.lab, one) for one in wanted.authorities}
     for identity in wanted.identities:
         identities[identity.name] = client(bench, identity, issuers[identity.authority][1])
-    authorities = {}
+    for given in wanted.given_identities:
+        identities[given.name] = take_identity(bench, given)
+    anchors = {one.name: take_authority(bench, one) for one in wanted.given_authorities}
     for one in wanted.authorities:
         revoked = {
             identities[i.name].certificate.serial_number: i.revoked
             for i in wanted.identities
             if i.authority == one.name
         }
-        authorities[one.name] = authority(bench, one, *issuers[one.name], revoked)
+        anchors[one.name] = anchor(bench, one, *issuers[one.name], revoked)
     for server in wanted.servers:
-        serve(bench, server, authorities[server.authority].issuer)
+        serve(bench, server, issuers[server.authority][1])
     for host in wanted.hosts:
-        equip(bench, host, authorities, identities)
+        equip(bench, host, anchors, identities)
     return Issued(bench.files, tuple(bench.changes))
 
 
@@ -237,9 +266,15 @@ def purposes_of(wanted: Wanted) -> dict[str, tuple[ObjectIdentifier, ...]]:
     }
 
 
-def authority(
-    bench: Bench, wanted: WantedAuthority, root: Issuer, leaves: Issuer, revoked: Mapping[int, bool]
-) -> Authority:
+def take_authority(bench: Bench, given: GivenAuthority) -> Anchor:
+    folder = f"{bench.layout.authorities}/{given.name}"
+    bench.files[f"{folder}/certificate.pem"] = given.certificate
+    if given.crl:
+        bench.files[f"{folder}/crl.pem"] = given.crl
+    return Anchor(given.certificate, given.crl)
+
+
+def anchor(bench: Bench, wanted: WantedAuthority, root: Issuer, leaves: Issuer, revoked: Mapping[int, bool]) -> Anchor:
     """The authority with its CRLs: the root's first, then the intermediate's."""
     path = f"{bench.layout.authorities}/{wanted.name}/crl.pem"
     old = read_crls(bench.existing.get(path, b""))
@@ -251,7 +286,7 @@ def authority(
     if content != bench.existing.get(path):
         bench.changes.append(f"authority {wanted.name}: issued crl.pem")
     bench.files[path] = content
-    return Authority(root.certificate, leaves, tuple(crls))
+    return Anchor(issuing.certificate_pem(root.certificate), content)
 
 
 def crl(
@@ -299,6 +334,23 @@ def client(bench: Bench, wanted: WantedIdentity, signer: Issuer) -> Credential:
     return credential
 
 
+def take_identity(bench: Bench, given: GivenIdentity) -> Credential:
+    """An identity that somebody else issued: kept as it came.  InvalidInput where it cannot be used."""
+    folder = f"{bench.layout.identities}/{given.name}"
+    found = read_credential(given.certificate, given.key)
+    if found is None:
+        raise InvalidInput(
+            f"identity {given.name}: its files hold no certificate and key that a gateway can use "
+            "(RSA, ECDSA and Ed25519 keys in PEM, without a password)"
+        )
+    paths = (f"{folder}/certificate.pem", f"{folder}/key.pem")
+    bench.files[paths[0]], bench.files[paths[1]] = given.certificate, given.key
+    bundle_path = f"{folder}/bundle.p12"
+    kept = bench.existing.get(bundle_path) if paths_unchanged(bench, paths) else None
+    bench.files[bundle_path] = kept or issuing.bundle(given.name, found)
+    return found
+
+
 def serve(bench: Bench, wanted: WantedServer, signer: Issuer) -> None:
     names = [x509.DNSName(name) for name in (wanted.domain, *wanted.aliases)]
 
@@ -307,9 +359,12 @@ def serve(bench: Bench, wanted: WantedServer, signer: Issuer) -> None:
         return issuing.issue_server(wanted.domain, wanted.aliases, key, signer, days=wanted.days, now=bench.now)
 
     folder = f"{wanted.host}/{bench.layout.certificates}"
+    who = f"host {wanted.host}"
+    if wanted.service is not None:
+        folder, who = service_folder(bench.layout, wanted.host, wanted.service), f"{who}, service {wanted.service}"
     subject = issuing.server_subject(wanted.domain)
     fits = fitting(bench, subject, names, wanted.key, wanted.days, SERVER_AUTH, signer)
-    leaf(bench, f"host {wanted.host}", (f"{folder}/server.pem", f"{folder}/server.key"), fits, make)
+    leaf(bench, who, (f"{folder}/server.pem", f"{folder}/server.key"), fits, make)
 
 
 def leaf(
@@ -368,20 +423,28 @@ def fitting(
 
 
 def equip(
-    bench: Bench, wanted: HostCertificates, authorities: Mapping[str, Authority], identities: Mapping[str, Credential]
+    bench: Bench, wanted: HostCertificates, anchors: Mapping[str, Anchor], identities: Mapping[str, Credential]
 ) -> None:
     """Copies into a host's folder what its gateway reads: anchors are roots alone, so that callers send their chain."""
     folder = f"{wanted.host}/{bench.layout.certificates}"
-    if wanted.client_authorities:
-        trusted = [authorities[name] for name in wanted.client_authorities]
-        bench.files[f"{folder}/client-authorities.pem"] = b"".join(issuing.certificate_pem(a.root) for a in trusted)
-        bench.files[f"{folder}/client-authorities.crl.pem"] = b"".join(a.crl_pem for a in trusted)
+    trusting = [folder] if wanted.client_authorities else []
+    trusting += [service_folder(bench.layout, wanted.host, service) for service in wanted.services]
+    trusted = [anchors[name] for name in wanted.client_authorities]
+    for place in trusting:
+        bench.files[f"{place}/client-authorities.pem"] = b"".join(ended(one.root) for one in trusted)
+        bench.files[f"{place}/client-authorities.crl.pem"] = b"".join(ended(one.crl) for one in trusted)
     for name in wanted.upstream_authorities:
-        bench.files[f"{folder}/upstream/{name}.pem"] = issuing.certificate_pem(authorities[name].root)
-        bench.files[f"{folder}/upstream/{name}.crl.pem"] = authorities[name].crl_pem
+        bench.files[f"{folder}/upstream/{name}.pem"] = anchors[name].root
+        if anchors[name].crl:
+            bench.files[f"{folder}/upstream/{name}.crl.pem"] = anchors[name].crl
     for name in wanted.identities:
         bench.files[f"{folder}/identities/{name}.pem"] = identities[name].certificate_pem()
         bench.files[f"{folder}/identities/{name}.key"] = bench.files[f"{bench.layout.identities}/{name}/key.pem"]
+
+
+def ended(pem: bytes) -> bytes:
+    """With a line feed at its end: PEM files of other people may lack it, and cannot be joined without."""
+    return pem if pem.endswith(b"\n") else pem + b"\n"
 
 
 # Reading and judging

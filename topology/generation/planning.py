@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from topology.description import catalog
 from topology.description.loading import Description
-from topology.description.model import FromEnvironment, Host, Identity, Route, Service, Topology
-from topology.description.sources import content_hash
+from topology.description.model import (
+    ACME,
+    SYSTEM,
+    FromEnvironment,
+    Host,
+    Identity,
+    Route,
+    ServerCertificate,
+    Service,
+    Topology,
+)
+from topology.description.sources import content_hash, files
+from topology.errors import InvalidInput
 from topology.generation.addressing import GATEWAY_SLOT, Network, Networks, default_networks, slots
 from topology.generation.certificates import (
+    GivenAuthority,
+    GivenIdentity,
     HostCertificates,
     Wanted,
     WantedAuthority,
     WantedIdentity,
     WantedServer,
+    read_certificates,
 )
 from topology.pki.issuing import authority_name, client_subject, intermediate_name, rfc2253
 
@@ -30,6 +46,12 @@ HEALTH_PORT = 8081
 
 UNPRIVILEGED_USER = 10001
 """User and group of every container, and owner of the keys where the tool runs as root."""
+
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+"""Where a gateway's image keeps the public authorities."""
+
+SERVICE_CERTIFICATES = "/etc/tls"
+"""Where a service that terminates TLS itself finds its files."""
 
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
@@ -68,6 +90,7 @@ REMOVED_HEADERS = (
     "X-SSL-Cert",
     "X-SSL-Client-Cert",
     "Ssl-Client-Cert",
+    "X-Forwarded-To",
 )
 """Other headers that frameworks and proxies read as facts about the caller; nobody may forge them."""
 
@@ -91,12 +114,28 @@ class ImageBuild:
 
 @dataclass(frozen=True)
 class ServicePlan:
+    """certificates: the folder below the host's certificates that a service with TLS of its own reads, else empty."""
+
     name: str
     image: str
     built: bool
     compose_address: str
     environment: tuple[tuple[str, str], ...]
     health_command: tuple[str, ...]
+    certificates: str
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A port that the gateway passes on untouched, to a service that terminates TLS itself.
+
+    published: the port on 127.0.0.1, empty where Docker chooses.
+    """
+
+    service: str
+    port: int
+    published: str
+    address: str
 
 
 @dataclass(frozen=True)
@@ -111,16 +150,38 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Egress:
-    """How a location calls another host: whom it expects there, and as whom it comes."""
+    """How a location calls another host: whom it expects there, and as whom it comes.
 
-    domain: str
+    name: what the certificate there has to say; authority, crl: files, crl empty where there is none.
+    """
+
+    name: str
+    host_header: str
     authority: str
+    crl: str
     identity: str | None
 
 
 @dataclass(frozen=True)
+class Partner:
+    """A server outside of the lab: looked up anew when it is called, so that its absence hurts nobody else.
+
+    pattern, replacement: what becomes of the path (nginx's rewrite).
+    """
+
+    server: str
+    pattern: str
+    replacement: str
+
+
+@dataclass(frozen=True)
 class Location:
-    """A route as nginx sees it.  callers: issuer|subject of those who may pass; empty lets every guard-passer in."""
+    """A route as nginx sees it.
+
+    callers: issuer|subject of those who may pass; empty lets every guard-passer in.
+    base: what the answering side's own paths begin with, in the place of the prefix.
+    Where the answer comes from: target (another server), partner (one outside of the lab) or root (files).
+    """
 
     prefix: str
     answer: str
@@ -128,9 +189,13 @@ class Location:
     verified_only: bool
     callers: tuple[str, ...]
     forwarded_prefix: str
+    base: str
+    to: str
     headers: str
     egress: Egress | None
     target: str
+    partner: Partner | None
+    root: str
 
 
 @dataclass(frozen=True)
@@ -171,16 +236,22 @@ class HostPlan:
     upstreams: tuple[Upstream, ...]
     locations: tuple[Location, ...]
     services: tuple[ServicePlan, ...]
+    passages: tuple[Passage, ...]
     has_pages: bool
+    own_pages: bool
+    has_files: bool
 
 
 @dataclass(frozen=True)
 class Plan:
+    """copies: path below the lab's folder -> the author's file that is copied there."""
+
     lab: str
     hosts: tuple[HostPlan, ...]
     images: tuple[ImageBuild, ...]
     certificates: Wanted
     networks: Networks
+    copies: tuple[tuple[str, Path], ...]
 
     def host(self, name: str) -> HostPlan:
         return next(host for host in self.hosts if host.name == name)
@@ -206,8 +277,9 @@ def plan(description: Description, networks: Networks | None = None) -> Plan:
         lab=topology.name,
         hosts=hosts,
         images=tuple(builds.values()),
-        certificates=wanted_certificates(topology),
+        certificates=wanted_certificates(description),
         networks=actual,
+        copies=tuple(copy for name in topology.hosts for copy in copies(description, name)),
     )
 
 
@@ -310,8 +382,29 @@ def plan_host(
             )
             for service_name, service in host.services.items()
         ),
+        passages=tuple(
+            Passage(s, service.tls.port, str(service.tls.publish or ""), inside.address(service_slots[s]))
+            for s, service in host.services.items()
+            if service.tls is not None
+        ),
         has_pages="/" not in host.routes,
+        own_pages=host.pages is not None,
+        has_files=any(route.files is not None for route in host.routes.values()),
     )
+
+
+def copies(description: Description, name: str) -> Iterator[tuple[str, Path]]:
+    """The author's files that belong into a host's folder, which is self-contained."""
+    host, folder = description.topology.hosts[name], description.file.parent
+    wanted = [(f"files/{files_folder(prefix)}{prefix}", route.files) for prefix, route in host.routes.items()]
+    for place, source in [*wanted, ("pages/", host.pages)]:
+        if source is not None:
+            yield from ((f"{name}/{place}{path.as_posix()}", folder / source / path) for path in files(folder / source))
+
+
+def files_folder(prefix: str) -> str:
+    """The folder of a route's files.  Below it the files lie under the whole prefix, so that nginx takes it as root."""
+    return prefix.strip("/").replace("/", "+") or "+"
 
 
 def compose_prefix(variable: str, default: Network) -> str:
@@ -339,6 +432,8 @@ def redirect(host: Host) -> Redirect | None:
 
 def plan_service(name: str, service: Service, image: ImageBuild | str, address: str, health: str) -> ServicePlan:
     environment = {"SERVICE_NAME": literal(name), "GATEWAY_URL": literal(f"http://gateway:{INSIDE_PORT}")}
+    if service.tls is not None:
+        environment |= {name: literal(value) for name, value in tls_environment(service).items()}
     for variable, value in service.environment.items():
         environment[variable] = f'"${{{value.from_env}-}}"' if isinstance(value, FromEnvironment) else literal(value)
     return ServicePlan(
@@ -348,7 +443,20 @@ def plan_service(name: str, service: Service, image: ImageBuild | str, address: 
         compose_address=address,
         environment=tuple(environment.items()),
         health_command=health_command(service.port or 0, health) if service.kind else (),
+        certificates=f"services/{name}" if service.tls is not None else "",
     )
+
+
+def tls_environment(service: Service) -> dict[str, str]:
+    """Where a service that terminates TLS itself listens, and where its files are."""
+    if service.tls is None:
+        return {}
+    files = {"TLS_CERT": "server.pem", "TLS_KEY": "server.key"}
+    if service.tls.client_certificate == "required":
+        files |= {"TLS_CLIENT_CA": "client-authorities.pem", "TLS_CRL": "client-authorities.crl.pem"}
+    return {"TLS_PORT": str(service.tls.port)} | {
+        name: f"{SERVICE_CERTIFICATES}/{file}" for name, file in files.items()
+    }
 
 
 def literal(text: str) -> str:
@@ -404,17 +512,41 @@ def location(description: Description, host_name: str, prefix: str) -> Location:
         answer=answer(route),
         inside_only=route.internal,
         verified_only=route.client_certificate == "required",
-        callers=tuple(caller(topology, topology.identities[name]) for name in route.allow),
+        callers=tuple(caller(description, topology.identities[name]) for name in route.allow),
         forwarded_prefix=prefix.rstrip("/"),
-        headers="egress-headers.conf" if route.host else "service-headers.conf",
+        base=base(route, prefix),
+        to=route.to if route.host else "",
+        headers=headers(route),
         egress=egress(topology, route),
         target=target(route, prefix),
+        partner=partner(route, prefix),
+        root=f"/srv/files/{files_folder(prefix)}" if route.files is not None else "",
     )
+
+
+def headers(route: Route) -> str:
+    """The list of headers that a location sends along; files need none."""
+    if route.files is not None:
+        return ""
+    return "partner-headers.conf" if route.url else "egress-headers.conf" if route.host else "service-headers.conf"
+
+
+def base(route: Route, prefix: str) -> str:
+    """What the paths of the answering side begin with, where this gateway's caller has the prefix."""
+    if route.host is not None:
+        return route.to.rstrip("/")
+    if route.url is not None:
+        return (urlsplit(route.url).path or "/").rstrip("/")
+    return "" if route.strip_prefix else prefix.rstrip("/")
 
 
 def answer(route: Route) -> str:
     """The route in words, for readers of the configuration and of the host's index page."""
-    goes = f"service {route.service}" if route.service else f"host {route.host}, {route.to}"
+    goes = (
+        f"service {route.service}" if route.service
+        else f"host {route.host}, {route.to}" if route.host
+        else route.url or f"files of {route.files}"
+    )  # fmt: skip
     comes = f" as {route.identity}" if route.identity else ""
     who = "everyone"
     if route.internal:
@@ -426,8 +558,15 @@ def answer(route: Route) -> str:
     return f"{goes}{comes}: {who}"
 
 
-def caller(topology: Topology, identity: Identity) -> str:
+def caller(description: Description, identity: Identity) -> str:
     """An identity as nginx names it: issuer and subject together."""
+    topology = description.topology
+    if identity.certificate is not None:
+        found = read_certificates(given(description, identity.certificate))[0]
+        try:
+            return f"{rfc2253(found.issuer)}|{rfc2253(found.subject)}"
+        except ValueError as error:
+            raise InvalidInput(f"{identity.certificate}: {error}; nginx cannot be told to compare it") from error
     authority = topology.authorities[identity.authority]
     name = intermediate_name if authority.intermediate else authority_name
     issuer = name(topology.name, identity.authority)
@@ -435,16 +574,41 @@ def caller(topology: Topology, identity: Identity) -> str:
 
 
 def egress(topology: Topology, route: Route) -> Egress | None:
+    if route.url is not None:
+        parts = urlsplit(route.url)
+        return Egress(parts.hostname or "", parts.netloc, *anchor_files(topology, route.trust), route.identity)
     if route.host is None:
         return None
     remote = topology.hosts[route.host]
     if remote.tls is None:
         raise AssertionError(f"a route to plain host {route.host} passed validation")
-    return Egress(remote.domain, remote.tls.authority, route.identity)
+    return Egress(remote.domain, remote.domain, *anchor_files(topology, remote.tls.authority), route.identity)
+
+
+def anchor_files(topology: Topology, authority: str) -> tuple[str, str]:
+    """The file of an authority that a gateway trusts elsewhere, and the file of its revocation lists, if there are any.
+
+    Public authorities publish theirs in ways that nginx does not read, and the lab's ACME server has none.
+    """
+    if authority == SYSTEM:
+        return SYSTEM_AUTHORITIES, ""
+    stem = f"/etc/nginx/certificates/upstream/{authority}"
+    known = topology.authorities.get(authority)
+    has_crl = known is not None and (known.certificate is None or known.crl is not None)
+    return f"{stem}.pem", f"{stem}.crl.pem" if has_crl else ""
+
+
+def partner(route: Route, prefix: str) -> Partner | None:
+    if route.url is None:
+        return None
+    parts = urlsplit(route.url)
+    return Partner(f"https://{parts.netloc}", f"^{re.escape(prefix)}(.*)$", f"{parts.path or '/'}$1")
 
 
 def target(route: Route, prefix: str) -> str:
     """nginx replaces the location's prefix by the path given here, after it has normalised the caller's."""
+    if route.url is not None or route.files is not None:
+        return ""
     if route.host is not None:
         return f"https://{upstream_name(route)}{route.to}"
     return f"http://{upstream_name(route)}" + ("/" if route.strip_prefix else prefix)
@@ -453,35 +617,74 @@ def target(route: Route, prefix: str) -> str:
 # Certificates
 
 
-def wanted_certificates(topology: Topology) -> Wanted:
+def wanted_certificates(description: Description) -> Wanted:
+    topology = description.topology
     return Wanted(
         lab=topology.name,
         authorities=tuple(
-            WantedAuthority(name, a.key, a.days, a.intermediate) for name, a in topology.authorities.items()
+            WantedAuthority(name, a.key, a.days, a.intermediate)
+            for name, a in topology.authorities.items()
+            if a.certificate is None
         ),
         identities=tuple(
             WantedIdentity(name, i.authority, i.common_name, i.san, i.days, i.key, i.revoked)
             for name, i in topology.identities.items()
+            if i.certificate is None
         ),
-        servers=tuple(
-            WantedServer(name, host.domain, host.aliases, host.tls.authority, host.tls.key, host.tls.days)
-            for name, host in topology.hosts.items()
-            if host.tls is not None
-        ),
+        servers=tuple(server for name in topology.hosts for server in wanted_servers(topology, name)),
         hosts=tuple(host_certificates(topology, name) for name in topology.hosts),
+        given_authorities=tuple(
+            GivenAuthority(name, given(description, a.certificate), given(description, a.crl) if a.crl else b"")
+            for name, a in topology.authorities.items()
+            if a.certificate is not None
+        ),
+        given_identities=tuple(
+            GivenIdentity(name, given(description, i.certificate), given(description, i.key_file or ""))
+            for name, i in topology.identities.items()
+            if i.certificate is not None
+        ),
     )
+
+
+def given(description: Description, name: str) -> bytes:
+    """A file that the author brings along; loading has seen it."""
+    try:
+        return (description.file.parent / name).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{name}: cannot be read: {error.strerror}") from error
+
+
+def wanted_servers(topology: Topology, name: str) -> Iterator[WantedServer]:
+    """The gateway's certificate, and one for each service with TLS of its own, under the host's names.
+
+    ACME servers issue to their client alone, which keeps what it got.
+    """
+    host = topology.hosts[name]
+    tls = host.tls or ServerCertificate(authority=next(iter(topology.authorities), ""))
+    if tls.acme:
+        return
+    wanted = WantedServer(name, host.domain, host.aliases, tls.authority, tls.key, tls.days)
+    if host.tls is not None:
+        yield wanted
+    for service_name, service in host.services.items():
+        if service.tls is not None:
+            yield replace(wanted, service=service_name)
 
 
 def host_certificates(topology: Topology, name: str) -> HostCertificates:
     """What one host needs, and nothing else."""
     host = topology.hosts[name]
-    calls = [route for route in host.routes.values() if route.host is not None]
-    remotes = [topology.hosts[str(route.host)].tls for route in calls]
+    calls = [route for route in host.routes.values() if route.host or route.url]
+    remotes = [topology.hosts[route.host].tls for route in calls if route.host]
+    trusted = [*(tls.authority for tls in remotes if tls), *(route.trust for route in calls if route.url)]
     return HostCertificates(
         host=name,
         client_authorities=host.client_certificates.authority if host.client_certificates else (),
-        upstream_authorities=unique(tls.authority for tls in remotes if tls),
+        upstream_authorities=unique(authority for authority in trusted if authority not in (SYSTEM, ACME)),
         identities=unique(route.identity for route in calls if route.identity),
+        services=tuple(
+            n for n, service in host.services.items() if service.tls and service.tls.client_certificate == "required"
+        ),
     )
 
 

@@ -35,17 +35,17 @@ class Difference:
     wanted: str
 
 
-def differences(folder: Path, files: Mapping[str, str]) -> tuple[Difference, ...]:
+def differences(folder: Path, files: Mapping[str, str | bytes]) -> tuple[Difference, ...]:
     """How the generated files on disk differ from what they should be, by path.
 
     folder: the lab's folder, `compose/<lab>`; files: what `rendering.render` gives.
     """
     hosts = {path.partition("/")[0] for path in files}
     found = {str(path.relative_to(folder)): path for path in generated_files(folder, hosts)}
-    wanted = {path: text.encode() for path, text in files.items()}
+    wanted = {path: encoded(content) for path, content in files.items()}
     return tuple(
         difference
-        for path in sorted(found.keys() | wanted.keys())
+        for path in sorted(found.keys() | files.keys())
         if (difference := compare(path, found.get(path), wanted.get(path)))
     )
 
@@ -58,6 +58,10 @@ def compare(path: str, found: Path | None, wanted: bytes | None) -> Difference |
         "missing" if written is None else "unexpected" if wanted is None else "differs"
     )
     return Difference(path, kind, text_of(written), text_of(wanted))
+
+
+def encoded(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
 
 
 def text_of(content: bytes | None) -> str:
@@ -83,14 +87,14 @@ def files_below(path: Path) -> Iterator[Path]:
         yield from (below for below in sorted(path.rglob("*")) if below.is_file())
 
 
-def synchronise(folder: Path, files: Mapping[str, str]) -> tuple[Difference, ...]:
+def synchronise(folder: Path, files: Mapping[str, str | bytes]) -> tuple[Difference, ...]:
     """Makes the generated files on disk what they should be; returns what was different before."""
     found = differences(folder, files)
     for difference in found:
         if difference.kind == "unexpected":
             remove(folder / difference.path)
         else:
-            write(folder / difference.path, difference.wanted.encode())
+            write(folder / difference.path, encoded(files[difference.path]))
     for path in files:
         make_readable(folder, folder / path)
     return found

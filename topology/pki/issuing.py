@@ -114,13 +114,30 @@ RFC2253_NAMES = {
     NameOID.COUNTRY_NAME: "C",
     NameOID.LOCALITY_NAME: "L",
     NameOID.STATE_OR_PROVINCE_NAME: "ST",
+    NameOID.DOMAIN_COMPONENT: "DC",
+    NameOID.EMAIL_ADDRESS: "emailAddress",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+    NameOID.USER_ID: "UID",
+    NameOID.STREET_ADDRESS: "street",
+    NameOID.POSTAL_CODE: "postalCode",
+    NameOID.TITLE: "title",
+    NameOID.SURNAME: "SN",
+    NameOID.GIVEN_NAME: "GN",
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
 }
+"""OpenSSL's short names."""
 
 
 def rfc2253(name: x509.Name) -> str:
     """A name as nginx's $ssl_client_s_dn prints it (OpenSSL's XN_FLAG_RFC2253): last part first, all above ASCII
-    as hexadecimal bytes."""
-    return ",".join(f"{RFC2253_NAMES[part.oid]}={rfc2253_value(str(part.value))}" for part in reversed(list(name)))
+    as hexadecimal bytes.  ValueError for a kind of part that stands in no table here."""
+    if unknown := [part.oid.dotted_string for part in name if part.oid not in RFC2253_NAMES]:
+        raise ValueError(f"a part of the name has the unknown type {unknown[0]}")
+    return ",".join(
+        "+".join(f"{RFC2253_NAMES[part.oid]}={rfc2253_value(str(part.value))}" for part in reversed(list(together)))
+        for together in reversed(name.rdns)
+    )
 
 
 def rfc2253_value(text: str) -> str:
