@@ -25,6 +25,7 @@ REFUSALS = {
     400: "does not accept the certificate or the request",
     403: "does not let this host in",
     502: "cannot be reached",
+    504: "does not answer in time",
 }
 
 Identifier = Annotated[str, InPath(pattern="^[A-Za-z0-9-]{1,40}$")]
