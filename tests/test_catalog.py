@@ -131,6 +131,8 @@ def test_all_faults_of_all_kinds_are_told_at_once(tmp_path: Path) -> None:
 def test_the_shipped_kinds_are_whole() -> None:
     """What the sample labs are made of."""
     found = catalog.kinds(catalog.shipped_services().parent / "topology.yaml")
-    assert {"boot", "fast", "next", "node"} <= set(found)
+    assert {"boot", "fast", "next", "node", "react"} <= set(found)
     assert found["next"].base_path
+    assert not found["react"].base_path
+    assert found["react"].strip_prefix
     assert "gateway" not in found
