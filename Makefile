@@ -1,7 +1,7 @@
 # mtls-lab: `make help` says what there is.
 LAB ?= two-host
 TOPOLOGY = fixtures/labs/$(LAB).yaml
-CHECKED_IN = two-host pro-dev
+CHECKED_IN = two-host pro-dev node-tls terminated tls-only two-companies
 PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
 

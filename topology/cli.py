@@ -155,7 +155,7 @@ def check(
     if as_json:
         print(json.dumps(matrix.as_json(verdicts), indent=2))
     else:
-        matrix.show(verdicts)
+        matrix.show(verdicts, expectation.left_out(lab.topology))
     if wrong := [verdict for verdict in verdicts if not verdict.ok]:
         raise CheckFailed(f"{len(wrong)} of {len(verdicts)} cells are wrong")
 

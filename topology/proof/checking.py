@@ -21,6 +21,10 @@ PASSING = (404, 502, 503, 504)
 """Answers that a gateway gives while a service starts or a reload is under way; anything else is its last word."""
 
 
+TURNED_AWAY = ("handshake refused", "connection reset")
+"""How a refused handshake looks from outside: under TLS 1.3 the client learns of it when it reads (RFC 8446, 4.4.2.4)."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     check: Check
@@ -28,6 +32,8 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
+        if self.check.expected == expectation.REFUSED:
+            return self.observation.failure in TURNED_AWAY
         return self.observation.status == self.check.expected
 
     @property

@@ -14,12 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import urlsplit
 
-from topology.description.model import Host, Identity, Route, Topology
+from topology.description.model import Host, Identity, Route, Service, Topology
 
 NOBODY = "none"
 BAD_KINDS = ("expired", "not-yet-valid", "revoked", "self-signed", "other-authority", "wrong-purpose")
 """What can be wrong with a certificate that names an identity."""
+
+
+REFUSED = "handshake refused"
+"""What a caller sees whom a service with TLS of its own turns away."""
+
+UNSIGNED_KINDS = ("self-signed", "other-authority")
+"""Bad certificates that are made without the key of the authority that they name."""
 
 
 class Standing(Enum):
@@ -54,10 +62,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Check:
-    """One cell: a caller on a route, and the status that must come back.
+    """One cell: a caller on a route, and the status that must come back, or REFUSED.
 
-    host, route: what is addressed; via: `direct`, or the remote host of an egress route; tls: `1.2`, `1.3`, or `plain`;
-    path: what is requested; why: the rule.
+    host, route: what is addressed, `:PORT/` for the TLS of a service; via: `direct`, or the remote host of an egress
+    route; tls: `1.2`, `1.3`, or `plain`; path: what is requested; why: the rule; port: a gateway's port that passes
+    through to a service, None for the gateway's own.
     """
 
     host: str
@@ -66,9 +75,10 @@ class Check:
     via: str
     tls: str
     path: str
-    expected: int
+    expected: int | str
     why: str
     shown: Caller = field(compare=False)
+    port: int | None = None
 
     @property
     def id(self) -> str:
@@ -79,6 +89,15 @@ class Check:
         return f"{self.host} {self.route}{beyond}{below} {self.caller} {self.expected} ({door})"
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What the topology does not say, and no check can expect.  route: empty for all of a host's."""
+
+    host: str
+    route: str
+    why: str
+
+
 def checks(topology: Topology) -> tuple[Check, ...]:
     """Every caller on every route of every host, in the order of the file."""
     return tuple(
@@ -87,7 +106,58 @@ def checks(topology: Topology) -> tuple[Check, ...]:
         for prefix in described.routes
         for caller in callers(topology, described, described.routes[prefix])
         for check in route_checks(topology, host, prefix, caller)
+    ) + tuple(
+        check
+        for host, described in topology.hosts.items()
+        for service in described.services.values()
+        if service.tls is not None
+        for check in service_checks(topology, host, service)
     )
+
+
+def left_out(topology: Topology) -> tuple[LeftOut, ...]:
+    """What `checks` has no cells for, and why."""
+    return tuple(one for name in topology.hosts for one in left_out_at(topology, name))
+
+
+def left_out_at(topology: Topology, name: str) -> Iterator[LeftOut]:
+    host = topology.hosts[name]
+    for prefix, route in host.routes.items():
+        if route.url is not None:
+            yield LeftOut(
+                name, prefix, f"what {via(route)} answers is for others to say; only refusals here are checked"
+            )
+    for authority in trusted(host):
+        if topology.authorities[authority].certificate is not None:
+            yield LeftOut(name, "", f"who holds a key of {authority}'s is not ours to know: its bad certificates")
+    for identity, one in topology.identities.items():
+        if host.client_certificates is not None and not one.authority:
+            yield LeftOut(name, "", f"who issued {identity} is not said, so what it gets here is unknown")
+
+
+def service_checks(topology: Topology, host: str, service: Service) -> Iterator[Check]:
+    """Every caller at a service that terminates TLS itself, behind a port that the gateway passes on."""
+    described = topology.hosts[host]
+    if service.tls is None:
+        return
+    required = service.tls.client_certificate == "required"
+    for caller in callers(topology, described, Route(), any_tls=True):
+        standing = standing_of(described, caller) if required else Standing.NONE
+        rule = service_refuses if required and standing is not Standing.GOOD else service_answers
+        for tls in ("1.2", "1.3"):
+            yield Check(
+                host=host, route=f":{service.tls.port}/", caller=caller.name, via="direct", tls=tls,
+                path=service.health or "/", expected=REFUSED if rule is service_refuses else 200,
+                why=sentence(rule), shown=caller, port=service.tls.port,
+            )  # fmt: skip
+
+
+def service_refuses() -> None:
+    """A service that demands client certificates itself refuses the handshake without a valid one."""
+
+
+def service_answers() -> None:
+    """A service that terminates TLS itself answers everybody whose certificate it does not ask for, or accepts."""
 
 
 def route_checks(topology: Topology, host: str, prefix: str, caller: Caller) -> Iterator[Check]:
@@ -96,33 +166,48 @@ def route_checks(topology: Topology, host: str, prefix: str, caller: Caller) -> 
     for path, answer in answers(topology, described, prefix, caller):
         for tls in ("1.2", "1.3") if described.tls else ("plain",):
             yield Check(
-                host=host, route=prefix, caller=caller.name, via=route.host or "direct", tls=tls,
+                host=host, route=prefix, caller=caller.name, via=via(route), tls=tls,
                 path=path, expected=answer.status, why=answer.why, shown=caller,
             )  # fmt: skip
+
+
+def via(route: Route) -> str:
+    return route.host or (urlsplit(route.url).hostname if route.url else None) or "direct"
 
 
 # Who calls
 
 
-def callers(topology: Topology, host: Host, route: Route) -> Iterator[Caller]:
-    """Nobody, each identity, and everything that can be wrong with the identity that has the best chance."""
+def callers(topology: Topology, host: Host, route: Route, *, any_tls: bool = False) -> Iterator[Caller]:
+    """Nobody, each identity, and everything that can be wrong with the identity that has the best chance.
+
+    any_tls: the caller meets TLS even where the host's gateway has none.
+    Nobody can show a certificate that only somebody else's authority could sign.
+    """
     yield Caller()
     for name, identity in topology.identities.items():
-        yield Caller(name, name, "revoked" if identity.revoked else "", identity.authority)
+        if identity.authority or host.client_certificates is None:
+            yield Caller(name, name, "revoked" if identity.revoked else "", identity.authority)
     best = most_welcome(topology, host, route)
-    if best is None or host.tls is None:
+    if best is None or (host.tls is None and not any_tls):
         return
     authority = topology.identities[best].authority
     for kind in BAD_KINDS:
-        yield Caller(f"{best}-{kind}", best, kind, authority)
+        if is_ours(topology, authority) or kind in UNSIGNED_KINDS:
+            yield Caller(f"{best}-{kind}", best, kind, authority)
     for other in trusted(host):
-        if other != authority and not is_taken(topology, best, other):
+        if other != authority and is_ours(topology, other) and not is_taken(topology, best, other):
             yield Caller(f"{best}-of-{other}", best, "", other)
+
+
+def is_ours(topology: Topology, authority: str) -> bool:
+    """Whether we have an authority's key, so that a certificate of it can be made."""
+    return authority in topology.authorities and topology.authorities[authority].certificate is None
 
 
 def most_welcome(topology: Topology, host: Host, route: Route) -> str | None:
     """The identity that would get in, were nothing wrong with it: on it every flaw has to be seen."""
-    good = [name for name, identity in topology.identities.items() if not identity.revoked]
+    good = [name for name, one in topology.identities.items() if not one.revoked and one.certificate is None]
     welcome = [name for name in route.allow if name in good]
     known = [name for name in good if topology.identities[name].authority in trusted(host)]
     return next(iter([*welcome, *known, *good]), None)
@@ -162,6 +247,12 @@ def destinations(topology: Topology, host: Host, prefix: str) -> Iterator[tuple[
         health = host.services[route.service].health or "/"
         yield prefix + health.lstrip("/"), Answer(200, "Whoever passes the guards is answered by the service.", True)
         return
+    if route.files is not None:
+        yield prefix, INDEX if route.index else NO_INDEX
+        return
+    if route.url is not None:
+        yield prefix, None
+        return
     remote = topology.hosts[route.host or ""]
     attached = as_identity(topology, route.identity)
     below = [other for other in remote.routes if other.startswith(route.to)]
@@ -170,6 +261,10 @@ def destinations(topology: Topology, host: Host, prefix: str) -> Iterator[tuple[
             yield prefix + path.removeprefix(route.to), answer
     if not below:
         yield prefix, elsewhere(topology, remote, route.to, attached)
+
+
+INDEX = Answer(200, "A folder of files answers with its index.", True)
+NO_INDEX = Answer(404, "A folder of files without an index answers 404.", True)
 
 
 def as_identity(topology: Topology, name: str | None) -> Caller:
@@ -267,9 +362,11 @@ def is_identity(identity: Identity, topology: Topology, caller: Caller) -> bool:
     """Whether a caller is that identity: signed by the same authority, named the same, letter for letter."""
     if caller.identity is None:
         return False
-    shown = topology.identities[caller.identity].common_name
-    return caller.authority == identity.authority and shown == identity.common_name
+    shown = topology.identities[caller.identity]
+    if identity.certificate is not None or shown.certificate is not None:
+        return shown is identity  # what stands on somebody else's certificate is not ours to say
+    return caller.authority == identity.authority and shown.common_name == identity.common_name
 
 
-def sentence(rule: Callable[[Arrival], bool]) -> str:
+def sentence(rule: Callable[..., object]) -> str:
     return (rule.__doc__ or "").strip()

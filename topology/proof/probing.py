@@ -118,12 +118,11 @@ def probe(check: Check, lab: RunningLab, shown: Mapping[Caller, Files]) -> Obser
     endpoint = lab.endpoints[check.host]
     plain = check.tls == "plain"
     port = endpoint.http if plain else endpoint.https
+    if check.port is not None:
+        port = endpoint.passed.get(check.port)
     if port is None:
         return Observation(None, "not published", f"{check.host} has no such port", "", 0)
-    context = None
-    if host.tls is not None and not plain:
-        anchor = lab.authorities / host.tls.authority / "certificate.pem"
-        context = tls_context(anchor, shown.get(check.shown), check.tls)
+    context = None if plain else tls_context(lab.anchor(check.host), shown.get(check.shown), check.tls)
     url = f"{'http' if plain else 'https'}://{host.domain}:{port}{check.path}"
     return request(url, endpoint, context)
 

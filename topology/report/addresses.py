@@ -31,24 +31,29 @@ def curl_lines(running: RunningLab) -> tuple[tuple[str, str], ...]:
     """(route as read, curl line) for each route that lets somebody in; paths are relative to the current folder."""
     lines: dict[str, str] = {}
     for check in expectation.checks(running.topology):
-        if check.expected == 200 and f"{check.host} {check.path}" not in lines:
-            lines[f"{check.host} {check.path}"] = curl_line(running, check.host, check.path, check.caller)
+        where = f"{check.host} {f':{check.port}' if check.port else ''}{check.path}"
+        if check.expected == 200 and where not in lines:
+            lines[where] = curl_line(running, check.host, check.path, check.caller, check.port)
     return tuple(lines.items())
 
 
-def curl_line(running: RunningLab, host: str, path: str, caller: str) -> str:
-    """A curl command for one route: verified against the host's authority, as an identity where one is needed."""
+def curl_line(running: RunningLab, host: str, path: str, caller: str, passed: int | None = None) -> str:
+    """A curl command for one route: verified against the host's authority, as an identity where one is needed.
+
+    passed: a port that the gateway passes on to a service.
+    """
     described = running.topology.hosts[host]
     endpoint = running.endpoints[host]
-    port = endpoint.https or endpoint.http
+    port = endpoint.passed.get(passed) if passed else endpoint.https or endpoint.http
     words = ["curl", "--resolve", f"{described.domain}:{port}:{endpoint.address}"]
-    if described.tls is not None:
-        words += ["--cacert", shown(running.authorities / described.tls.authority / "certificate.pem")]
+    if described.tls is not None or passed:
+        words += ["--cacert", shown(running.anchor(host))]
     if caller != "none":
         folder = running.identities / caller
         words += ["--cert", shown(folder / "certificate.pem"), "--key", shown(folder / "key.pem")]
     base = urls(running, host)
-    return shlex.join([*words, f"{base['https'] or base['http']}{path}"])
+    url = f"https://{described.domain}:{port}" if passed else base["https"] or base["http"]
+    return shlex.join([*words, f"{url}{path}"])
 
 
 def shown(path: Path) -> str:

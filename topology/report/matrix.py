@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from topology.proof.checking import Verdict
+from topology.proof.expectation import LeftOut
 
 WRONG = "✗"
 
 
-def show(verdicts: Sequence[Verdict]) -> None:
-    """Prints tables for each host, then each wrong cell with what was expected and why, then the sum."""
+def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
+    """Prints tables for each host, each wrong cell with what was expected and why, what has no cells, and the sum."""
     console = Console(highlight=False)
     for host in dict.fromkeys(verdict.check.host for verdict in verdicts):
         for one in tables(host, [verdict for verdict in verdicts if verdict.check.host == host], console.width):
@@ -23,6 +24,8 @@ def show(verdicts: Sequence[Verdict]) -> None:
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
+    for absent in left_out:
+        console.print(Text(f"- {absent.host} {absent.route}".rstrip() + f": left out: {absent.why}"))
     as_expected = len(verdicts) - len(wrong)
     console.print(Text(f"{len(verdicts)} cells: {as_expected} as the topology says, {len(wrong)} wrong"))
 

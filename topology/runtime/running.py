@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from topology.description.model import Topology
+import certifi
+
+from topology.description.model import SYSTEM, Topology
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the gateway of one host listens on this machine.  A port is None where there is no such listener."""
+    """Where the gateway of one host listens.  A port is None where there is no such listener.
+
+    passed: a port that the gateway passes on to a service -> where that is published.
+    """
 
     address: str
     http: int | None
     https: int | None
+    passed: Mapping[int, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,3 +36,9 @@ class RunningLab:
     endpoints: Mapping[str, Endpoint]
     authorities: Path
     identities: Path
+
+    def anchor(self, host: str) -> Path:
+        """The file with the authority that vouches for a host's certificate, and for those of its services."""
+        tls = self.topology.hosts[host].tls
+        authority = tls.authority if tls else next(iter(self.topology.authorities), "")
+        return Path(certifi.where()) if authority == SYSTEM else self.authorities / authority / "certificate.pem"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from topology.description.loading import Description
-from topology.description.model import Topology
+from topology.description.model import Host, Topology
 from topology.errors import InvalidInput, NotReady
 from topology.generation import certificates, planning, rendering, writing
 from topology.generation.addressing import Networks
@@ -179,13 +179,21 @@ def refuse_taken_ports(client: DockerClient, lab: Lab) -> None:
         for binding in bindings or ()
     }
     taken = [
-        f"127.0.0.1:{port} is taken (hosts.{name}.publish.{scheme})"
+        f"127.0.0.1:{port} is taken (hosts.{name}.{field})"
         for name, host in lab.topology.hosts.items()
-        for scheme, port in (("http", host.publish.http), ("https", host.publish.https))
+        for field, port in published_fields(host)
         if port is not None and port not in ours and is_taken(port)
     ]
     if taken:
         raise NotReady("; ".join(taken) + "; free it, choose another in the topology, or use --ports auto")
+
+
+def published_fields(host: Host) -> Iterator[tuple[str, int | None]]:
+    """The fields of a host that ask for a port on this machine, and the ports."""
+    yield from (("publish.http", host.publish.http), ("publish.https", host.publish.https))
+    for name, service in host.services.items():
+        if service.tls is not None:
+            yield f"services.{name}.tls.publish", service.tls.publish
 
 
 def is_taken(port: int) -> bool:
@@ -266,7 +274,8 @@ def gateway_owner() -> tuple[int, int] | None:
 def variables(lab: Lab, host: str, networks: Networks, choose_ports: bool) -> dict[str, str]:
     """What one host's Compose file takes from outside."""
     user, group = gateway_owner() or (os.geteuid(), os.getegid())
-    ports = {"MTLS_LAB_HTTP_PORT": "", "MTLS_LAB_HTTPS_PORT": ""} if choose_ports else {}
+    passed = [f"MTLS_LAB_TLS_PORT_{port}" for port in passed_ports(lab.topology, host)]
+    ports = dict.fromkeys(["MTLS_LAB_HTTP_PORT", "MTLS_LAB_HTTPS_PORT", *passed], "") if choose_ports else {}
     return {
         "MTLS_LAB_USER": f"{user}:{group}",
         "MTLS_LAB_INSTANCE": lab.instance or "",
@@ -277,6 +286,11 @@ def variables(lab: Lab, host: str, networks: Networks, choose_ports: bool) -> di
         "MTLS_LAB_INSIDE": networks.inside[host].prefix,
         **ports,
     }
+
+
+def passed_ports(topology: Topology, host: str) -> tuple[int, ...]:
+    """Ports that a host's gateway passes on to services with TLS of their own."""
+    return tuple(service.tls.port for service in topology.hosts[host].services.values() if service.tls is not None)
 
 
 def start(lab: Lab, values: Mapping[str, Mapping[str, str]], start_host: StartHost, progress: Progress) -> None:
@@ -506,6 +520,7 @@ def look(lab: Lab, client: DockerClient | None = None) -> tuple[RunningLab, tupl
             address="127.0.0.1",
             http=published(ports.get(host, {}), "80/tcp"),
             https=published(ports.get(host, {}), "443/tcp"),
+            passed={port: published(ports.get(host, {}), f"{port}/tcp") for port in passed_ports(lab.topology, host)},
         )
         for host in lab.topology.hosts
     }
