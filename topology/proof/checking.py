@@ -22,7 +22,7 @@ PASSING = (404, 502, 503, 504)
 
 
 TURNED_AWAY = ("handshake refused", "connection reset")
-"""How a refused handshake looks from outside: under TLS 1.3 the client learns of it when it reads (RFC 8446, 4.4.2.4)."""
+"""How a refused handshake looks from outside: under TLS 1.3 the client learns of it when it reads."""
 
 
 @dataclass(frozen=True)
