@@ -11,6 +11,7 @@ import pytest
 
 from tests.test_generation import LABS
 from topology import cli
+from topology.commands import lab
 from topology.runtime import engine
 
 TWO_HOST = str(LABS / "two-host.yaml")
@@ -124,7 +125,7 @@ def test_an_engine_that_refuses_is_one_line(
     def refuse(*_: object) -> None:
         raise APIError("network two-host-internet has active endpoints")
 
-    monkeypatch.setattr(cli, "open_lab", refuse)
+    monkeypatch.setattr(lab, "open_lab", refuse)
 
     assert cli.main(["down", TWO_HOST]) == 4
     assert "has active endpoints" in capsys.readouterr().err
@@ -138,7 +139,7 @@ def test_a_file_that_may_not_be_read_is_one_line(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "compose/two-host/authorities/ssl_ca/key.pem")
 
-    monkeypatch.setattr(cli, "open_lab", refuse)
+    monkeypatch.setattr(lab, "open_lab", refuse)
 
     assert cli.main(["down", TWO_HOST]) == 1
     assert capsys.readouterr().err == "compose/two-host/authorities/ssl_ca/key.pem: Permission denied\n"
@@ -148,7 +149,7 @@ def test_an_interruption_is_exit_130(capsys: pytest.CaptureFixture[str], monkeyp
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "open_lab", interrupt)
+    monkeypatch.setattr(lab, "open_lab", interrupt)
 
     assert cli.main(["generate", TWO_HOST]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""What most commands take, and how long ones tell what they are doing."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from topology.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from topology.runtime.progress import Progress
+    from topology.runtime.stacks import Lab
+
+TopologyFile = Annotated[Path, typer.Argument(metavar="TOPOLOGY", help="the topology file")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="folder of the generated stacks")]
+Instance = Annotated[
+    str | None, typer.Option("--instance", metavar="NAME", help="a running copy of its own, apart from all others")
+]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+DEFAULT_TOPOLOGY = Path("topology.yaml")
+DEFAULT_OUT = Path("compose")
+INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
+
+
+def open_lab(topology: Path, out: Path, instance: str | None) -> Lab:
+    from topology.description.loading import load
+    from topology.runtime.stacks import Lab
+
+    if instance is not None and not INSTANCE_NAME.fullmatch(instance):
+        raise InvalidInput(f"--instance {instance}: at most 30 lower-case letters, digits and hyphens")
+    return Lab(load(topology), out, instance)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Progress on standard error: a line for each step; on a terminal also what is going on now."""
+    from rich.console import Console
+
+    from topology.runtime.progress import Progress
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield Progress(step=lambda line: print(line, file=sys.stderr, flush=True))
+        return
+    with console.status("working") as status:
+        yield Progress(
+            step=lambda line: console.print(line, markup=False),
+            detail=lambda line: status.update(line[: console.width - 4].replace("[", r"\[")),
+        )
