@@ -31,6 +31,34 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
         yield tested
 
 
+@pytest.fixture(scope="session")
+def terminated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """nginx terminates TLS for Node.js; nobody is asked for a certificate."""
+    with brought_up(LABS / "terminated.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@pytest.fixture(scope="session")
+def node_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """Node.js terminates TLS itself: for everybody, and for holders of a client certificate."""
+    with brought_up(LABS / "node-tls.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@pytest.fixture(scope="session")
+def tls_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """A site behind TLS: pages, files, React, Next.js, FastAPI."""
+    with brought_up(LABS / "tls-only.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@pytest.fixture(scope="session")
+def two_companies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """A hospital and a finance company, each the other's client."""
+    with brought_up(LABS / "two-companies.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
 def ask(tested: TestedLab, host: str, path: str, identity: str | None = None, **options: Any) -> requests.Response:
     """A verified request to a host's gateway from outside, as an identity or as nobody.
 
