@@ -1,7 +1,7 @@
 # mtls-lab: `make help` says what there is.
 LAB ?= two-host
 TOPOLOGY = fixtures/labs/$(LAB).yaml
-CHECKED_IN = two-host pro-dev node-tls terminated tls-only two-companies
+LABS = $(wildcard fixtures/labs/*.yaml)
 PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
 
@@ -32,10 +32,10 @@ check: packages ## every caller on every route of the running lab
 	@$(MTLS_LAB) check $(TOPOLOGY)
 
 generate: packages ## write the stacks that are checked in
-	@for lab in $(CHECKED_IN); do $(MTLS_LAB) generate fixtures/labs/$$lab.yaml || exit $$?; done
+	@for lab in $(LABS); do $(MTLS_LAB) generate $$lab || exit $$?; done
 
 generate-check: packages ## fail where a checked-in stack is not what its topology says
-	@for lab in $(CHECKED_IN); do $(MTLS_LAB) generate --check fixtures/labs/$$lab.yaml || exit $$?; done
+	@for lab in $(LABS); do $(MTLS_LAB) generate --check $$lab || exit $$?; done
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
 	@$(PYTHON) -m pytest -q -n auto -m "not integration"

@@ -13,9 +13,11 @@ from topology.description import loading
 from topology.description.loading import Description
 from topology.generation import planning, rendering, writing
 from topology.generation.addressing import Network, Networks
+from topology.runtime.stacks import published_fields
 
 ROOT = Path(__file__).parents[1]
 LABS = ROOT / "fixtures" / "labs"
+LAB_FILES = sorted(LABS.glob("*.yaml"))
 
 
 def files(description: Description, networks: Networks | None = None) -> dict[str, str]:
@@ -29,12 +31,27 @@ def changed(before: str, after: str) -> set[str]:
     return {path for path in old.keys() | new.keys() if old.get(path) != new.get(path)}
 
 
-@pytest.mark.parametrize("lab", ["two-host", "pro-dev"])
-def test_the_checked_in_stacks_are_what_their_topology_says(lab: str) -> None:
+@pytest.mark.parametrize("file", LAB_FILES, ids=[file.stem for file in LAB_FILES])
+def test_the_checked_in_stacks_are_what_their_topology_says(file: Path) -> None:
     """Not one byte else: no hand edit, no forgotten generation, no stray file."""
-    wanted = files(loading.load(LABS / f"{lab}.yaml"))
+    description = loading.load(file)
 
-    assert writing.differences(ROOT / "compose" / lab, wanted) == ()
+    assert description.topology.name == file.stem
+    assert writing.differences(ROOT / "compose" / file.stem, files(description)) == ()
+
+
+def test_all_labs_can_be_up_at_once() -> None:
+    """No two of them ask for the same port on this machine."""
+    asked = [
+        (port, f"{file.stem} {name} {field}")
+        for file in LAB_FILES
+        for name, host in loading.load(file).topology.hosts.items()
+        for field, port in published_fields(host)
+        if port is not None
+    ]
+    first = dict(reversed(asked))
+
+    assert [place for port, place in asked if first[port] != place] == []
 
 
 def test_generation_does_not_depend_on_the_process() -> None:
