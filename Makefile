@@ -6,7 +6,7 @@ PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
 
 .DEFAULT_GOAL := help
-.PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast lint
+.PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast lint bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: install lint generate-check ## everything: style, fast tests, labs brought
 
 test-fast: packages ## the tests that need no engine
 	@$(PYTHON) -m pytest -q -n auto -m "not integration"
+
+bench: install ## what the labs take of this machine; writes docs/benchmarks.md
+	@$(PYTHON) -m tests.bench
 
 lint: packages ## style and types
 	@$(PYTHON) -m ruff check --quiet .
