@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Playwright, sync_playwright
 
+from tests.integration.browsing import Browser, OpenBrowser, browsing
 from topology.proof.probing import Direct, Files, tls_context
 from topology.pytest_plugin import TestedLab, brought_up
 
@@ -57,6 +60,27 @@ def two_companies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLa
     """A hospital and a finance company, each the other's client."""
     with brought_up(LABS / "two-companies.yaml", tmp_path_factory.mktemp("stacks")) as tested:
         yield tested
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[OpenBrowser]:
+    """Opens a Chromium in a lab, `browser(lab, trusted=("ssl_ca",), identity="bro")`: one for each way to ask."""
+    opened: dict[object, Browser] = {}
+    with ExitStack() as stack:
+
+        def open_browser(tested: TestedLab, **profile: Any) -> Browser:
+            key = (tested.lab.internet, *sorted(profile.items()))
+            if key not in opened:
+                opened[key] = stack.enter_context(browsing(playwright, tested, **profile))
+            return opened[key]
+
+        yield open_browser
 
 
 def ask(tested: TestedLab, host: str, path: str, identity: str | None = None, **options: Any) -> requests.Response:
