@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 
 import httpx
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
-from swagger_ui_bundle import swagger_ui_path
 
 SERVICE = os.environ.get("SERVICE_NAME", "fast")
 GATEWAY_URL = os.environ.get("GATEWAY_URL", "http://gateway:8080")
@@ -44,22 +42,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(title=SERVICE, docs_url=None, redoc_url=None, lifespan=lifespan)
+# The API's page at /docs brings its script and style along: a lab has no way to a CDN.
+app = FastAPIOffline(title=SERVICE, redoc_url=None, lifespan=lifespan)
 app.add_middleware(ForwardedPrefix)
-app.mount("/swagger", StaticFiles(directory=swagger_ui_path), name="swagger")
-
-
-@app.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> HTMLResponse:
-    """The API's page, with its script and style from here: a lab has no way to a CDN."""
-    root = request.scope["root_path"]
-    return get_swagger_ui_html(
-        openapi_url=f"{root}{app.openapi_url}",
-        title=SERVICE,
-        swagger_js_url=f"{root}/swagger/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}/swagger/swagger-ui.css",
-        swagger_favicon_url=f"{root}/swagger/favicon-32x32.png",
-    )
 
 
 @app.get("/health")

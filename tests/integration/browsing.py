@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from playwright.sync_api import BrowserContext, Error, Page, Playwright, Response
+from playwright.sync_api import BrowserContext, Error, Page, Playwright, Request, Response
 
 from topology.generation import planning
 from topology.pytest_plugin import TestedLab
@@ -71,13 +71,18 @@ class Browser:
         page.set_viewport_size({"width": width, "height": height})
         tab = Tab(page)
         page.on("pageerror", lambda error: tab.problems.append(f"exception: {error}"))
-        page.on("requestfailed", lambda request: tab.problems.append(f"{request.url}: {request.failure}"))
+        page.on("requestfailed", lambda request: note_failed(tab, request))
         page.on("response", lambda answer: note_refused(tab, answer))
         page.on("console", lambda message: note_console(tab, message.type, message.text))
         try:
             yield tab
         finally:
             page.close()
+
+
+def note_failed(tab: Tab, request: Request) -> None:
+    if request.failure != "net::ERR_ABORTED":  # the page's own doing: it left while something was still on its way
+        tab.problems.append(f"{request.url}: {request.failure}")
 
 
 def note_refused(tab: Tab, answer: Response) -> None:
@@ -88,6 +93,17 @@ def note_refused(tab: Tab, answer: Response) -> None:
 def note_console(tab: Tab, kind: str, text: str) -> None:
     if kind == "error":
         tab.problems.append(f"console: {text}")
+
+
+def url(tested: TestedLab, host: str, path: str = "/", *, scheme: str = "https", service: str = "") -> str:
+    """What a person types who knows the topology.  service: one that terminates TLS itself, asked directly."""
+    described = tested.lab.topology.hosts[host]
+    port = described.publish.https if scheme == "https" else described.publish.http
+    if service:
+        tls = described.services[service].tls
+        assert tls is not None, f"{service} has no TLS of its own"
+        port = tls.publish
+    return f"{scheme}://{described.domain}:{port}{path}"
 
 
 OpenBrowser = Callable[..., Browser]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.browsing import OpenBrowser
+from tests.integration.browsing import OpenBrowser, url
 from topology.pytest_plugin import TestedLab
 
 pytestmark = pytest.mark.integration
@@ -17,30 +17,99 @@ def test_node_is_shown_over_its_own_tls_where_its_authority_is_trusted(
     node_tls: TestedLab, browser: OpenBrowser
 ) -> None:
     with browser(node_tls, trusted=("ssl_ca",)).tab() as tab:
-        answer = tab.open("https://node.lab.test:3300/greet/danish")
+        answer = tab.open(url(node_tls, "open", "/greet/danish", service="node"))
 
         assert answer.json() == {"service": "node", "greeting": "Hello, danish"}
 
 
 def test_an_authority_that_nobody_trusts_is_a_certificate_error(node_tls: TestedLab, browser: OpenBrowser) -> None:
     with browser(node_tls).tab() as tab:
-        assert tab.refusal("https://node.lab.test:3300/greet/danish") == "ERR_CERT_AUTHORITY_INVALID"
+        assert tab.refusal(url(node_tls, "open", "/greet/danish", service="node")) == "ERR_CERT_AUTHORITY_INVALID"
 
 
 def test_plain_http_needs_no_trust(node_tls: TestedLab, browser: OpenBrowser) -> None:
     with browser(node_tls).tab() as tab:
-        answer = tab.open("http://node.lab.test:3200/greet/danish")
+        answer = tab.open(url(node_tls, "open", "/greet/danish", scheme="http"))
 
-        assert (answer.url, answer.status) == ("http://node.lab.test:3200/greet/danish", 200)
+        assert (answer.url, answer.status) == (url(node_tls, "open", "/greet/danish", scheme="http"), 200)
 
 
 def test_a_service_that_demands_a_certificate_refuses_who_has_none(node_tls: TestedLab, browser: OpenBrowser) -> None:
     with browser(node_tls, trusted=("ssl_ca",)).tab() as tab:
-        assert tab.refusal("https://strict.lab.test:3301/greet/danish") in REFUSED_IN_THE_HANDSHAKE
+        assert tab.refusal(url(node_tls, "strict", "/greet/danish", service="node")) in REFUSED_IN_THE_HANDSHAKE
 
 
 def test_a_service_that_demands_a_certificate_answers_who_has_one(node_tls: TestedLab, browser: OpenBrowser) -> None:
     with browser(node_tls, trusted=("ssl_ca",), identity="laptop").tab() as tab:
-        answer = tab.open("https://strict.lab.test:3301/greet/danish")
+        answer = tab.open(url(node_tls, "strict", "/greet/danish", service="node"))
+
+        assert answer.json() == {"service": "node", "greeting": "Hello, danish"}
+
+
+# The gateways of two-host: one route open, one for holders of a certificate
+
+
+def test_an_open_route_is_shown_to_everyone_who_trusts_the_authority(lab: TestedLab, browser: OpenBrowser) -> None:
+    with browser(lab, trusted=("ssl_ca",)).tab() as tab:
+        answer = tab.open(url(lab, "server", "/boot/greet/danish"))
+
+        assert answer.json() == {"service": "boot", "greeting": "Hello, danish"}
+
+
+def test_a_gateway_that_nobody_vouches_for_is_a_certificate_error(lab: TestedLab, browser: OpenBrowser) -> None:
+    """The client authority is no reason to trust a server."""
+    with browser(lab, trusted=("server_ca",)).tab() as tab:
+        assert tab.refusal(url(lab, "server", "/boot/greet/danish")) == "ERR_CERT_AUTHORITY_INVALID"
+
+
+def test_a_guarded_route_is_forbidden_without_a_certificate(lab: TestedLab, browser: OpenBrowser) -> None:
+    with browser(lab, trusted=("ssl_ca",)).tab() as tab:
+        assert tab.open(url(lab, "server", "/mtls/greet/danish")).status == 403
+        assert "403 Forbidden" in tab.page.title()
+
+
+def test_a_guarded_route_is_shown_to_who_has_a_certificate(lab: TestedLab, browser: OpenBrowser) -> None:
+    """The browser picks the certificate by itself, and the service learns whose it is."""
+    with browser(lab, trusted=("ssl_ca",), identity="bro").tab() as tab:
+        answer = tab.open(url(lab, "server", "/mtls/whoami"))
+
+        assert answer.status == 200
+        assert answer.json()["service"] == "mtls"
+        assert answer.json()["headers"]["x-ssl-client-s-dn"] == "CN=bro"
+
+
+def test_a_browser_without_a_certificate_reaches_the_guarded_route_through_the_other_host(
+    lab: TestedLab, browser: OpenBrowser
+) -> None:
+    with browser(lab, trusted=("ssl_ca",)).tab() as tab:
+        answer = tab.open(url(lab, "client", "/mtls/whoami"))
+
+        assert answer.json()["headers"]["x-ssl-client-s-dn"] == "CN=bro"
+
+
+def test_plain_http_leads_to_https_on_the_published_port(lab: TestedLab, browser: OpenBrowser) -> None:
+    with browser(lab, trusted=("ssl_ca",)).tab() as tab:
+        answer = tab.open(url(lab, "server", "/boot/greet/danish", scheme="http"))
+
+        assert (answer.url, answer.status) == (url(lab, "server", "/boot/greet/danish"), 200)
+
+
+# pro-dev: no certificate, no way in
+
+
+def test_a_host_that_always_asks_shows_a_page_that_says_so(pro_dev: TestedLab, browser: OpenBrowser) -> None:
+    with browser(pro_dev, trusted=("ssl_ca",)).tab() as tab:
+        assert tab.open(url(pro_dev, "pro", "/greet/danish")).status == 400
+        assert "No required SSL certificate was sent" in tab.page.inner_text("body")
+
+
+def test_a_host_that_always_asks_lets_in_who_has_a_certificate(pro_dev: TestedLab, browser: OpenBrowser) -> None:
+    with browser(pro_dev, trusted=("ssl_ca",), identity="bro").tab() as tab:
+        assert tab.open(url(pro_dev, "pro", "/greet/danish")).json()["greeting"] == "Hello, danish"
+
+
+def test_the_laptop_s_gateway_attaches_the_certificate_to_plain_http(pro_dev: TestedLab, browser: OpenBrowser) -> None:
+    with browser(pro_dev).tab() as tab:
+        answer = tab.open(url(pro_dev, "laptop", "/pro-dev-proxy/greet/danish", scheme="http"))
 
         assert answer.json() == {"service": "node", "greeting": "Hello, danish"}
