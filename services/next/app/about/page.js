@@ -9,7 +9,7 @@ export default async function About() {
       <p>A Next.js application behind a prefix: pages, assets and client-side routes below it.</p>
       {/* A plain form does not go through Next.js, which would put its base path before the address: it is relative. */}
       <form action="../visit" method="post">
-        <button>I was here</button> {visits && `${visits} times`}
+        <button>I was here</button> {visits && `Visits: ${visits}`}
       </form>
       <Link href="/">Back</Link>
     </main>
