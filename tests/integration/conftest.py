@@ -93,10 +93,11 @@ def connected(
     tls: str = "1.3",
     shown: Files | None = None,
     passed: int | None = None,
+    session: ssl.SSLSession | None = None,
 ) -> Iterator[ssl.SSLSocket]:
     """A verified TLS connection to a host from outside, as an identity, as whoever `shown` is, or as nobody.
 
-    passed: the port of a service that terminates TLS itself, in the place of the gateway's.
+    passed: the port of a service that terminates TLS itself, in the place of the gateway's; session: one to resume.
     """
     endpoint = tested.running.endpoints[host]
     port = endpoint.https if passed is None else endpoint.passed[passed]
@@ -104,7 +105,9 @@ def connected(
     context = tls_context(tested.running.anchor(host), shown or shown_by(tested, identity), tls)
     with (
         socket.create_connection((endpoint.address, port), timeout=10) as connection,
-        context.wrap_socket(connection, server_hostname=tested.lab.topology.hosts[host].domain) as encrypted,
+        context.wrap_socket(
+            connection, server_hostname=tested.lab.topology.hosts[host].domain, session=session
+        ) as encrypted,
     ):
         yield encrypted
 
