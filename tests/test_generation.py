@@ -160,3 +160,17 @@ def test_each_identity_has_an_upstream_of_its_own() -> None:
 
     assert len(seen) == 4
     assert all(len(identities) == 1 for identities in seen.values())
+
+
+def test_what_begins_with_a_dot_is_not_published(tmp_path: Path) -> None:
+    """`.env` and `.git` beside pages; `.well-known` is made for callers."""
+    for path in (".env", ".git/config", "below/.htpasswd", ".well-known/security.txt", "index.html"):
+        (tmp_path / "site" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / path).touch()
+    text = "name: a\nhosts: {web: {domain: a.test, tls: false, routes: {/f/: {files: site}}}}\n"
+    made = files(loading.parse(text, tmp_path / "topology.yaml", {}))
+
+    assert {path for path in made if path.startswith("web/files/")} == {
+        "web/files/f/f/.well-known/security.txt",
+        "web/files/f/f/index.html",
+    }

@@ -159,6 +159,35 @@ def test_a_folder_is_found_beside_the_topology(tmp_path: Path) -> None:
     assert resolved(text, tmp_path / "topology.yaml").hosts["web"].services["app"].build == "app"
 
 
+def with_a_link(tmp_path: Path, link: str, target: str) -> list[str]:
+    """The faults of a topology with a folder of files that has a symbolic link."""
+    for folder in ("site/below", "private"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "page.html").touch()
+    (tmp_path / "site" / link).symlink_to(target)
+    text = SMALL + "    routes: {/files/: {files: site}}\n"
+    try:
+        loading.parse(text, tmp_path / "topology.yaml", KINDS)
+    except InvalidTopology as error:
+        return [fault.message for fault in error.faults]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [("key", "../private/page.html"), ("below/key", "/etc/hostname"), ("folder", "../private"), ("again", "below")],
+)
+def test_no_link_publishes_what_lies_elsewhere(tmp_path: Path, link: str, target: str) -> None:
+    """It would be copied into a host's folder, and into git."""
+    what = f"has a symbolic link '{link}' to a folder or out of it, which is not followed; put a copy in its place"
+
+    assert with_a_link(tmp_path, link, target) == [f"hosts.web.routes./files/.files: {what}"]
+
+
+def test_a_link_to_a_file_beside_it_is_that_file(tmp_path: Path) -> None:
+    assert with_a_link(tmp_path, "other.html", "below/page.html") == []
+
+
 def test_hosts_may_call_each_other() -> None:
     """On different routes; nor is it a circle where every round takes a piece of the path away."""
     text = SMALL.replace("web.small.test\n", "web.small.test\n    routes: {/: {host: shop, to: /}}\n") + (

@@ -10,28 +10,15 @@ import httpx
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers
+
+import live
+import login
+from forwarded import RECEIVED, Forwarded
 
 SERVICE = os.environ.get("SERVICE_NAME", "fast")
 GATEWAY_URL = os.environ.get("GATEWAY_URL", "http://gateway:8080")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-
-class ForwardedPrefix:
-    """Takes the prefix that the gateway stripped as the application's root path, so that links lead back to it.
-
-    By ASGI the path includes the root path, so the prefix is put back in front of it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            prefix = dict(scope["headers"]).get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
-            raw_path = prefix.encode("latin-1") + scope.get("raw_path", b"")
-            scope = {**scope, "root_path": prefix, "path": prefix + scope["path"], "raw_path": raw_path}
-        await self.app(scope, receive, send)
 
 
 @asynccontextmanager
@@ -44,7 +31,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 # The API's page at /docs brings its script and style along: a lab has no way to a CDN.
 app = FastAPIOffline(title=SERVICE, redoc_url=None, lifespan=lifespan)
-app.add_middleware(ForwardedPrefix)
+app.add_middleware(Forwarded)
+app.include_router(login.router)
+app.include_router(live.router)
 
 
 @app.get("/health")
@@ -72,7 +61,7 @@ async def partner(path: str, request: Request) -> Response:
 @app.api_route("/whoami", methods=METHODS, include_in_schema=False)
 async def whoami(request: Request) -> dict[str, object]:
     headers: dict[str, str] = {}
-    for name, value in request.headers.items():
+    for name, value in Headers(raw=request.scope[RECEIVED]).items():
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return {
         "service": SERVICE,

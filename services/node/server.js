@@ -1,4 +1,5 @@
 // A sample backend on Express.
+import { constants } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import https from "node:https";
 import express from "express";
@@ -31,36 +32,39 @@ const server = app.listen(port, "0.0.0.0", (error) => {
 });
 
 // TLS of its own, beside the plain port, where the topology asks for it.
+const { TLS_PORT, TLS_CERT, TLS_KEY, TLS_CLIENT_CA, TLS_CRL } = process.env;
+const required = Boolean(TLS_CLIENT_CA);
+
 function credentials() {
-  const { TLS_CERT, TLS_KEY, TLS_CLIENT_CA, TLS_CRL } = process.env;
-  const own = { cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY) };
-  return TLS_CLIENT_CA ? { ...own, ca: readFileSync(TLS_CLIENT_CA), crl: readFileSync(TLS_CRL) } : own;
+  const own = { cert: readFileSync(TLS_CERT), key: readFileSync(TLS_KEY), minVersion: "TLSv1.2" };
+  if (!required) return own;
+  // Node.js reads the first list of a text alone, and refuses everybody whose authority has none: one text for each.
+  const lists = readFileSync(TLS_CRL, "utf8").match(/-----BEGIN X509 CRL-----[^-]+-----END X509 CRL-----/g) ?? [];
+  return { ...own, ca: readFileSync(TLS_CLIENT_CA), crl: lists };
 }
 
 function age() {
-  const { TLS_CERT, TLS_KEY, TLS_CLIENT_CA, TLS_CRL } = process.env;
   return [TLS_CERT, TLS_KEY, TLS_CLIENT_CA, TLS_CRL].filter(Boolean).map((file) => statSync(file).mtimeMs).join();
 }
 
-if (process.env.TLS_PORT) {
-  const required = Boolean(process.env.TLS_CLIENT_CA);
-  const secure = https.createServer(
-    { ...credentials(), minVersion: "TLSv1.2", requestCert: required, rejectUnauthorized: required },
-    app,
-  );
-  secure.listen(Number(process.env.TLS_PORT), "0.0.0.0", () => {
-    console.log(`${service} listens on ${process.env.TLS_PORT} with TLS`);
-  });
-  // A renewed certificate or revocation list serves the next handshake.
+if (TLS_PORT) {
+  // Sessions are not resumed: a caller that resumes shows no certificate, and would not meet a newer revocation list.
+  const secureOptions = constants.SSL_OP_NO_TICKET;
+  const asked = { requestCert: required, rejectUnauthorized: required };
   let seen = age();
+  const secure = https.createServer({ ...credentials(), ...asked, secureOptions }, app);
+  secure.listen(Number(TLS_PORT), "0.0.0.0", () => {
+    console.log(`${service} listens on ${TLS_PORT} with TLS`);
+  });
+  // A renewed certificate or revocation list serves the next handshake, and ends connections that nobody uses.
   setInterval(() => {
     try {
       const now = age();
-      if (now !== seen) {
-        secure.setSecureContext(credentials());
-        seen = now;
-        console.log(`${service} has read its certificates again`);
-      }
+      if (now === seen) return;
+      secure.setSecureContext({ ...credentials(), secureOptions });
+      secure.closeIdleConnections();
+      seen = now;
+      console.log(`${service} has read its certificates again`);
     } catch (error) {
       console.error(`the certificates cannot be read now: ${error.message}`); // half written: the next look will do
     }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+import ssl
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +87,75 @@ def browser(playwright: Playwright) -> Iterator[OpenBrowser]:
         yield open_browser
 
 
+@pytest.fixture(scope="session")
+def applications(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """A login form, events and a WebSocket, behind one gateway and behind two."""
+    with brought_up(LABS / "applications.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@pytest.fixture(scope="session")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """A service that answers what a test tells it to, behind every kind of prefix."""
+    with brought_up(Path(__file__).parent / "mirror.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+def shown_by(tested: TestedLab, identity: str | None) -> Files | None:
+    """The certificate and key of an identity, or of nobody."""
+    folder = tested.running.identities / (identity or "")
+    return Files(folder / "certificate.pem", folder / "key.pem") if identity else None
+
+
+@contextmanager
+def connected(
+    tested: TestedLab,
+    host: str,
+    identity: str | None = None,
+    *,
+    tls: str = "1.3",
+    shown: Files | None = None,
+    passed: int | None = None,
+    session: ssl.SSLSession | None = None,
+) -> Iterator[ssl.SSLSocket]:
+    """A verified TLS connection to a host from outside, as an identity, as whoever `shown` is, or as nobody.
+
+    passed: the port of a service that terminates TLS itself, in the place of the gateway's; session: one to resume.
+    """
+    endpoint = tested.running.endpoints[host]
+    port = endpoint.https if passed is None else endpoint.passed[passed]
+    assert port is not None
+    context = tls_context(tested.running.anchor(host), shown or shown_by(tested, identity), tls)
+    with (
+        socket.create_connection((endpoint.address, port), timeout=10) as connection,
+        context.wrap_socket(
+            connection, server_hostname=tested.lab.topology.hosts[host].domain, session=session
+        ) as encrypted,
+    ):
+        yield encrypted
+
+
+@contextmanager
+def opened(
+    tested: TestedLab, host: str, path: str, identity: str | None = None, **options: Any
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a request that names exactly this path, as it comes in: nothing is read ahead, or put right.
+
+    options: method, headers, and what `connected` takes.
+    """
+    method, headers = options.pop("method", "GET"), options.pop("headers", {})
+    with connected(tested, host, identity, **options) as encrypted:
+        domain, port = tested.lab.topology.hosts[host].domain, encrypted.getpeername()[1]
+        client = http.client.HTTPConnection(domain, port)
+        client.sock = encrypted
+        client.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            client.putheader(name, value)
+        client.endheaders()
+        with client.getresponse() as answer:  # it holds the connection, too
+            yield answer
+
+
 def ask(tested: TestedLab, host: str, path: str, identity: str | None = None, **options: Any) -> requests.Response:
     """A verified request to a host's gateway from outside, as an identity or as nobody.
 
@@ -95,15 +168,21 @@ def ask(tested: TestedLab, host: str, path: str, identity: str | None = None, **
     name = options.pop("name", described.domain)
     context = None
     if scheme == "https" and described.tls:
-        folder = tested.running.identities / (identity or "")
-        shown = Files(folder / "certificate.pem", folder / "key.pem") if identity else None
         anchor = tested.running.authorities / described.tls.authority / "certificate.pem"
-        context = tls_context(anchor, shown, options.pop("tls", "1.3"))
+        context = tls_context(anchor, shown_by(tested, identity), options.pop("tls", "1.3"))
     url = f"{scheme}://{name}:{port}{path}"
     with requests.Session() as session:
         session.trust_env = False
         session.mount(url, Direct(endpoint.address, context))
         return session.request(options.pop("method", "GET"), url, timeout=10, allow_redirects=False, **options)
+
+
+def eventually(true: Callable[[], bool], seconds: float = 15) -> None:
+    """Looks again and again until it is true; fails the test where it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true"
+        time.sleep(0.05)
 
 
 def whoami(tested: TestedLab, host: str, route: str, identity: str | None = None, **options: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from topology.description import credentials
 from topology.description.model import ACME, SYSTEM, Kind
 from topology.description.positions import Document
 from topology.description.shapes import completed
+from topology.description.sources import stray_links
 from topology.description.wording import shown, suggestion
 from topology.errors import Fault
 
@@ -714,6 +715,9 @@ def folder_fault(name: str, folder: Path) -> str | None:
         return wrong
     if (folder / name).resolve() == folder.resolve() or folder.resolve().is_relative_to((folder / name).resolve()):
         return "is the topology's own folder or one around it, and would be copied whole; name one below"
+    if stray := next(stray_links(folder / name), None):
+        link = shown(stray.as_posix())
+        return f"has a symbolic link '{link}' to a folder or out of it, which is not followed; put a copy in its place"
     return None
 
 

@@ -30,6 +30,16 @@ def walk(folder: Path) -> Iterator[Path]:
         yield from ((Path(place) / name).relative_to(folder) for name in names if name not in JUNK)
 
 
+def stray_links(folder: Path) -> Iterator[Path]:
+    """Symbolic links, relative to the folder, to other folders or to what lies outside: they are not followed."""
+    root = folder.resolve()
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in JUNK)
+        for path in (Path(place) / name for name in (*folders, *sorted(names))):
+            if path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(root)):
+                yield path.relative_to(folder)
+
+
 def content_hash(folder: Path, arguments: Mapping[str, str]) -> str:
     """SHA-256, in hexadecimal, over each file's path, executable bit and content, and over the build arguments.
 

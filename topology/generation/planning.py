@@ -60,6 +60,9 @@ CIPHERS = (
 )
 """Mozilla's intermediate profile for TLS 1.2; TLS 1.3 has its own suites."""
 
+HOST_HEADER = "$host$asked_port"
+"""What a service gets: the name and port by which the caller came, as nginx has checked them."""
+
 CERTIFICATE_FACTS = {
     "client_subject": "ssl_client_s_dn",
     "client_issuer": "ssl_client_i_dn",
@@ -179,7 +182,8 @@ class Location:
     """A route as nginx sees it.
 
     callers: issuer|subject of those who may pass; empty lets every guard-passer in.
-    base: what the answering side's own paths begin with, in the place of the prefix.
+    base: what the answering side's own paths begin with, in the place of the prefix; asked_at: the address, up to the
+    path, by which the gateway asks it.
     Where the answer comes from: target (another server), partner (one outside of the lab) or root (files).
     """
 
@@ -190,6 +194,7 @@ class Location:
     callers: tuple[str, ...]
     forwarded_prefix: str
     base: str
+    asked_at: str
     to: str
     headers: str
     egress: Egress | None
@@ -399,7 +404,13 @@ def copies(description: Description, name: str) -> Iterator[tuple[str, Path]]:
     wanted = [(f"files/{files_folder(prefix)}{prefix}", route.files) for prefix, route in host.routes.items()]
     for place, source in [*wanted, ("pages/", host.pages)]:
         if source is not None:
-            yield from ((f"{name}/{place}{path.as_posix()}", folder / source / path) for path in files(folder / source))
+            served = (path for path in files(folder / source) if is_served(path))
+            yield from ((f"{name}/{place}{path.as_posix()}", folder / source / path) for path in served)
+
+
+def is_served(path: Path) -> bool:
+    """What begins with a dot (`.env`, `.git`) is for tools; `.well-known` (RFC 8615) is the one exception."""
+    return not any(part.startswith(".") and part != ".well-known" for part in path.parts)
 
 
 def files_folder(prefix: str) -> str:
@@ -507,6 +518,7 @@ def location(description: Description, host_name: str, prefix: str) -> Location:
     topology = description.topology
     host = topology.hosts[host_name]
     route = host.routes[prefix]
+    outward = egress(topology, route)
     return Location(
         prefix=prefix,
         answer=answer(route),
@@ -515,9 +527,10 @@ def location(description: Description, host_name: str, prefix: str) -> Location:
         callers=tuple(caller(description, topology.identities[name]) for name in route.allow),
         forwarded_prefix=prefix.rstrip("/"),
         base=base(route, prefix),
+        asked_at=f"https://{outward.host_header}" if outward else f"$forwarded_proto://{HOST_HEADER}",
         to=route.to if route.host else "",
         headers=headers(route),
-        egress=egress(topology, route),
+        egress=outward,
         target=target(route, prefix),
         partner=partner(route, prefix),
         root=f"/srv/files/{files_folder(prefix)}" if route.files is not None else "",

@@ -15,6 +15,7 @@ from topology.generation.planning import (
     CIPHERS,
     FORWARDED_HEADERS,
     HEALTH_PORT,
+    HOST_HEADER,
     INSIDE_PORT,
     REMOVED_HEADERS,
     SERVICE_CERTIFICATES,
@@ -71,7 +72,7 @@ def render_gateway(plan: Plan, host: HostPlan) -> dict[str, str]:
             plan,
             host,
             receiver="a service",
-            headers=(("Host", "$host$asked_port"), *FORWARDED_HEADERS, *CALLER_HEADERS, *removed),
+            headers=(("Host", HOST_HEADER), *FORWARDED_HEADERS, *CALLER_HEADERS, *removed),
         ),
         "egress-headers.conf": print_template(
             "headers.conf.jinja",
