@@ -6,7 +6,7 @@ PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
 
 .DEFAULT_GOAL := help
-.PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast lint bench
+.PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast screenshots lint bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-fast: packages ## the tests that need no engine
 
 bench: install ## what the labs take of this machine; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.bench
+
+screenshots: packages ## take the pictures of docs/images again
+	@$(PYTHON) -m tests.integration.screenshots docs/images
 
 lint: packages ## style and types
 	@$(PYTHON) -m ruff check --quiet .

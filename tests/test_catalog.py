@@ -61,16 +61,16 @@ def test_a_kind_that_is_built_for_its_prefix_sees_it(tmp_path: Path) -> None:
         (
             "port: 80\nhealth: /\nname: x\nfolder: y\n",
             [
-                "3:1: name: unknown field; there are base_path, health, port, strip_prefix, tls",
-                "4:1: folder: unknown field; there are base_path, health, port, strip_prefix, tls",
+                "3:1: name: unknown field; there are base_path, health, port, start, strip_prefix, tls",
+                "4:1: folder: unknown field; there are base_path, health, port, start, strip_prefix, tls",
             ],
         ),
         (
             "port: 80\nhealth: /\nbase_path: true\nstrip_prefix: true\n",
             [CONTRADICTION],
         ),
-        ("", ["1:1: the file is empty; it must be a mapping of port, health, base_path, strip_prefix, tls"]),
-        ("- port\n", ["1:1: the file must be a mapping of port, health, base_path, strip_prefix, tls"]),
+        ("", ["1:1: the file is empty; it must be a mapping of port, health, start, base_path, strip_prefix, tls"]),
+        ("- port\n", ["1:1: the file must be a mapping of port, health, start, base_path, strip_prefix, tls"]),
         ("port: [80\n", ["2:1: not valid YAML: a ',' or the closing bracket is missing; add it"]),
         (b"port: \xff\n", ["1:7: not UTF-8: byte 0xff; save the file as UTF-8"]),
     ],

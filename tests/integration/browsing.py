@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from playwright.sync_api import BrowserContext, Error, Page, Playwright, Request, Response
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Playwright, Request, Response
 
 from topology.generation import planning
 from topology.pytest_plugin import TestedLab
@@ -73,7 +73,7 @@ class Browser:
         page.on("pageerror", lambda error: tab.problems.append(f"exception: {error}"))
         page.on("requestfailed", lambda request: note_failed(tab, request))
         page.on("response", lambda answer: note_refused(tab, answer))
-        page.on("console", lambda message: note_console(tab, message.type, message.text))
+        page.on("console", lambda message: note_console(tab, message))
         try:
             yield tab
         finally:
@@ -90,20 +90,23 @@ def note_refused(tab: Tab, answer: Response) -> None:
         tab.problems.append(f"{answer.url}: {answer.status}")
 
 
-def note_console(tab: Tab, kind: str, text: str) -> None:
-    if kind == "error":
-        tab.problems.append(f"console: {text}")
+def note_console(tab: Tab, message: ConsoleMessage) -> None:
+    if message.type == "error":
+        tab.problems.append(f"console: {message.location['url']}: {message.text}")
 
 
 def url(tested: TestedLab, host: str, path: str = "/", *, scheme: str = "https", service: str = "") -> str:
-    """What a person types who knows the topology.  service: one that terminates TLS itself, asked directly."""
+    """What a person types who knows the topology; without a port where it publishes none.
+
+    service: one that terminates TLS itself, asked directly.
+    """
     described = tested.lab.topology.hosts[host]
     port = described.publish.https if scheme == "https" else described.publish.http
     if service:
         tls = described.services[service].tls
         assert tls is not None, f"{service} has no TLS of its own"
         port = tls.publish
-    return f"{scheme}://{described.domain}:{port}{path}"
+    return f"{scheme}://{described.domain}{f':{port}' if port else ''}{path}"
 
 
 OpenBrowser = Callable[..., Browser]

@@ -62,9 +62,10 @@ def kind_faults(document: Document, folder: Path) -> Iterator[Fault]:
         yield document.fault((), "there is no Dockerfile beside this file; write one, or remove the folder")
     if not isinstance(document.value, dict):
         return
-    health = document.value.get("health")
-    if isinstance(health, str) and (wrong := rules.health_fault(health)):
-        yield document.fault(("health",), wrong)
+    for field, example in (("health", "/health"), ("start", "/docs")):
+        path = document.value.get(field)
+        if isinstance(path, str) and (wrong := rules.path_fault(path, example)):
+            yield document.fault((field,), wrong)
     if document.value.get("base_path") is True and document.value.get("strip_prefix") is True:
         message = "contradicts base_path: what is built for its prefix has to see it; remove one of them"
         yield document.fault(("strip_prefix",), message)

@@ -190,6 +190,7 @@ class ServiceFile(Frozen):
 
     port: Port = Field(description="the port where the service listens, in plain HTTP")
     health: str = Field(description="a path that answers 2xx, such as /health")
+    start: str = Field("/", description="a path to show people first, such as /docs")
     base_path: bool = Field(False, description="it is built for the prefix of its one route, and sees it")
     strip_prefix: bool = Field(True, description="whether it sees paths without the route's prefix, by default")
     tls: bool = Field(False, description="it terminates TLS itself where a topology asks for that (TLS_PORT, TLS_CERT)")

@@ -34,7 +34,7 @@ ADDRESS = re.compile(r"[0-9.]+")
 PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 LONGEST_PATH = 200
 """nginx reads no parameter longer than its buffer, and nobody types one."""
-HEALTH = re.compile(r"/[A-Za-z0-9._~/-]*")
+PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 IMAGE_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
     rf"(?:[A-Za-z0-9.-]+(?::[0-9]{{1,5}})?/)?{IMAGE_PART}(?:/{IMAGE_PART})*"
@@ -578,16 +578,16 @@ def service_fields(value: Any) -> Found:
                 if field not in service:
                     yield (*path, field), "is missing; add it (only a kind brings its own)"
         health, image = text(service, "health"), text(service, "image")
-        if health and (wrong := health_fault(health)):
+        if health and (wrong := path_fault(health, "/health")):
             yield (*path, "health"), wrong
         if image and (len(image) > 255 or not IMAGE.fullmatch(image)):
             advice = "write one such as nginx:1.27 or registry.example/team/app:2"
             yield (*path, "image"), f"'{shown(image)}' is not the name of an image; {advice}"
 
 
-def health_fault(path: str) -> str | None:
-    if not HEALTH.fullmatch(path):
-        return "must be a path such as /health: letters, digits, '-', '_', '.', '~' and slashes"
+def path_fault(path: str, example: str) -> str | None:
+    if not PATH.fullmatch(path):
+        return f"must be a path such as {example}: letters, digits, '-', '_', '.', '~' and slashes"
     return f"has {LONGEST_PATH} characters at most; shorten it" if len(path) > LONGEST_PATH else None
 
 

@@ -25,6 +25,7 @@ from topology.description.model import (
 )
 from topology.description.sources import content_hash, files
 from topology.errors import InvalidInput
+from topology.generation import pages
 from topology.generation.addressing import GATEWAY_SLOT, Network, Networks, default_networks, slots
 from topology.generation.certificates import (
     GivenAuthority,
@@ -242,6 +243,7 @@ class HostPlan:
     locations: tuple[Location, ...]
     services: tuple[ServicePlan, ...]
     passages: tuple[Passage, ...]
+    page: pages.Page
     has_pages: bool
     own_pages: bool
     has_files: bool
@@ -392,6 +394,7 @@ def plan_host(
             for s, service in host.services.items()
             if service.tls is not None
         ),
+        page=pages.page(description, name),
         has_pages="/" not in host.routes,
         own_pages=host.pages is not None,
         has_files=any(route.files is not None for route in host.routes.values()),
