@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from typing import Any
 
+import httpx
 import pytest
 import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -108,6 +110,25 @@ def test_events_arrive_as_they_happen(applications: TestedLab, host: str, prefix
             told = ask(applications, host, f"{prefix}/events", identity, method="POST", json=f"event {n}")
             assert told.json() == {"listeners": 1}
             assert next_event(answer) == f'data: "event {n}"\n'
+
+
+@pytest.mark.parametrize("prefix", ["/fast", "/partner"])
+def test_so_they_do_over_http_2(applications: TestedLab, prefix: str) -> None:
+    """As browsers ask for them."""
+    endpoint = applications.running.endpoints["client"]
+    context = ssl.create_default_context(cafile=str(applications.running.anchor("client")))
+    url = f"https://{endpoint.address}:{endpoint.https}{prefix}/events"
+    headers = {"Host": f"office.lab.test:{endpoint.https}"}
+    with (
+        httpx.Client(verify=context, http2=True, trust_env=False, timeout=10) as client,
+        client.stream("GET", url, headers=headers, extensions={"sni_hostname": "office.lab.test"}) as answer,
+    ):
+        assert answer.http_version == "HTTP/2"
+        lines = (line for line in answer.iter_lines() if line)
+        assert next(lines) == ": listening"
+        for n in range(3):
+            ask(applications, "client", f"{prefix}/events", method="POST", json=f"event {n}")
+            assert next(lines) == f'data: "event {n}"'
 
 
 @WAYS
