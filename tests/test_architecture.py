@@ -16,9 +16,10 @@ MAY_IMPORT = {
     "pki": {"errors"},
     "generation": {"errors", "description", "pki"},
     "runtime": {"errors", "description", "generation"},
+    "machine": {"errors", "description", "generation"},
     "proof": {"errors", "description", "pki", "runtime"},
-    "report": {"errors", "description", "generation", "proof", "runtime"},
-    "commands": {"errors", "description", "generation", "runtime", "proof", "report"},
+    "report": {"errors", "description", "generation", "proof", "runtime", "machine"},
+    "commands": {"errors", "description", "generation", "runtime", "proof", "report", "machine"},
     "cli": {"errors", "commands"},
     "pytest_plugin": {"errors", "description", "runtime", "proof", "report"},
     "__main__": {"cli"},
@@ -29,15 +30,19 @@ MAY_IMPORT = {
 MAY_IMPORT_ALONE = {"proof/expectation.py": {"description"}}
 """The expectation never sees what was planned or generated: else a mistake there would be expected, too."""
 
-STARTS_PROCESSES = {"runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "pytest_plugin.py"}
-"""Compose for the stacks, its version, mmdebstrap; the plugin names the type of what stacks returns."""
+STARTS_PROCESSES = {
+    "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "machine/processes.py", "pytest_plugin.py"
+}  # fmt: skip
+"""Compose for the stacks, its version, mmdebstrap; the tools of this machine's trust stores; the plugin names the type
+of what stacks returns."""
 
 TALKS_TO_THE_ENGINE = {
     "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "runtime/networking.py", "pytest_plugin.py"
 }  # fmt: skip
 
-WRITES = {"generation/writing.py", "proof/probing.py"}
-"""A lab's files, in one place; and the certificates that a prober shows, in a temporary folder of its own."""
+WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py"}
+"""A lab's files, in one place; what lies outside of the lab on this machine, in another; and the certificates that a
+prober shows, in a temporary folder of its own."""
 
 WRITING_CALLS = {
     "write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir", "touch", "chmod", "makedirs", "symlink_to",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import lab
+from topology.commands import hosts, lab, trust
 from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -18,6 +18,8 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab check --only 'server /mtls/*'
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
   mtls-lab down                      remove all that `up` made, but images and certificates
+  mtls-lab trust install             let browsers, curl and Java on this machine trust the lab's hosts
+  mtls-lab hosts --install           lead the lab's names to this machine
 
 Exit codes: 0 fine; 1 a check failed or something differs; 2 bad input; 3 no usable engine; 4 the lab did not
 become ready; 130 interrupted.
@@ -30,8 +32,9 @@ app = typer.Typer(
 INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
-for command in (lab.generate, lab.up, lab.down, lab.status, lab.check):
+for command in (lab.generate, lab.up, lab.down, lab.status, lab.check, hosts.hosts):
     app.command()(command)
+app.add_typer(trust.app, name="trust")
 
 
 def accident(error: Exception) -> tuple[str, int] | None:

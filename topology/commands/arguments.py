@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from topology.errors import InvalidInput
+from topology.errors import CheckFailed, InvalidInput
 
 if TYPE_CHECKING:
     from topology.runtime.progress import Progress
@@ -23,6 +23,7 @@ Instance = Annotated[
     str | None, typer.Option("--instance", metavar="NAME", help="a running copy of its own, apart from all others")
 ]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask; for scripts")]
 
 DEFAULT_TOPOLOGY = Path("topology.yaml")
 DEFAULT_OUT = Path("compose")
@@ -33,9 +34,27 @@ def open_lab(topology: Path, out: Path, instance: str | None) -> Lab:
     from topology.description.loading import load
     from topology.runtime.stacks import Lab
 
+    check_instance(instance)
+    return Lab(load(topology), out, instance)
+
+
+def check_instance(instance: str | None) -> None:
     if instance is not None and not INSTANCE_NAME.fullmatch(instance):
         raise InvalidInput(f"--instance {instance}: at most 30 lower-case letters, digits and hyphens")
-    return Lab(load(topology), out, instance)
+
+
+def agree(change: str, yes: bool) -> None:
+    """Shows on standard error what is about to change outside of the lab, and asks; returns where the answer is yes.
+
+    yes: it was given beforehand.  Raises InvalidInput where there is nobody to ask, CheckFailed where the answer is no.
+    """
+    print(change, file=sys.stderr, flush=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput("nothing was changed: there is no terminal to ask on; say --yes to agree beforehand")
+    if not typer.confirm("Go on?", err=True):
+        raise CheckFailed("nothing was changed")
 
 
 @contextmanager
