@@ -141,6 +141,7 @@ def test_no_shell_is_started(module: str, tree: ast.Module) -> None:
         ("proof/expectation.py", "from topology.generation.planning import plan"),
         ("proof/expectation.py", "from topology.pki import issuing"),
         ("runtime/stacks.py", "from topology.proof import checking"),
+        ("machine/trust.py", "from topology.runtime import stacks"),
     ],
 )
 def test_a_wrong_arrow_is_seen(module: str, source: str) -> None:

@@ -101,6 +101,12 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
         yield tested
 
 
+@pytest.fixture(scope="session")
+def machine_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sources of the image lie that `machines.machine` is made of."""
+    return tmp_path_factory.mktemp("machine")
+
+
 def shown_by(tested: TestedLab, identity: str | None) -> Files | None:
     """The certificate and key of an identity, or of nobody."""
     folder = tested.running.identities / (identity or "")

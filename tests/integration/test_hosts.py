@@ -26,14 +26,9 @@ hosts:
 HOSTS = "/etc/hosts"
 
 
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("machine")
-
-
 @pytest.fixture
-def here(sources: Path) -> Iterator[Machine]:
-    with machine(sources, {"topology.yaml": TOPOLOGY.encode()}) as made:
+def here(machine_sources: Path) -> Iterator[Machine]:
+    with machine(machine_sources, {"topology.yaml": TOPOLOGY.encode()}) as made:
         yield made
 
 
@@ -86,7 +81,7 @@ def test_another_address_for_a_name_is_refused(here: Machine) -> None:
     assert leads_to(here, "www.shop.test") == "10.1.2.3"
 
 
-def test_with_names_and_trust_curl_opens_the_lab_by_its_url_alone(terminated: TestedLab, sources: Path) -> None:
+def test_with_names_and_trust_curl_opens_the_lab_by_its_url_alone(terminated: TestedLab, machine_sources: Path) -> None:
     """On the network of the machine that the lab runs on, where its ports are published."""
     topology = terminated.lab.description.file
     instance = terminated.running.instance or ""
@@ -96,7 +91,7 @@ def test_with_names_and_trust_curl_opens_the_lab_by_its_url_alone(terminated: Te
         authority: (terminated.running.authorities / "ssl_ca" / "certificate.pem").read_bytes(),
     }
     url = f"https://web.lab.test:{terminated.running.endpoints['web'].https}/health"
-    with machine(sources, files, network_mode="host") as here:
+    with machine(machine_sources, files, network_mode="host") as here:
         assert here.run("curl", "--silent", url).code == 6  # no such name
 
         assert here.mtls_lab("hosts", "--install", "--instance", instance, "--yes").code == 0

@@ -41,11 +41,6 @@ REFUSES = {"system": 60, "java": 35}
 """How curl and our Java program end where the authority of a server is unknown to them."""
 
 
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("machine")
-
-
 @pytest.fixture
 def topology(tmp_path: Path) -> Path:
     file = tmp_path / "topology.yaml"
@@ -54,9 +49,11 @@ def topology(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def here(sources: Path, topology: Path, tmp_path: Path) -> Iterator[Machine]:
+def here(machine_sources: Path, topology: Path, tmp_path: Path) -> Iterator[Machine]:
     """A machine with the lab's certificates, which serves its host, and on which nobody trusts it."""
-    with machine(sources, lab_files(topology, tmp_path / "out"), extra_hosts={"web.shop.test": "127.0.0.1"}) as made:
+    with machine(
+        machine_sources, lab_files(topology, tmp_path / "out"), extra_hosts={"web.shop.test": "127.0.0.1"}
+    ) as made:
         made.serve(
             certificate=f"{CERTIFICATES}/server.pem", key=f"{CERTIFICATES}/server.key", authority=AUTHORITY,
             name="web.shop.test",

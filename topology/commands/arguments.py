@@ -43,6 +43,10 @@ def check_instance(instance: str | None) -> None:
         raise InvalidInput(f"--instance {instance}: at most 30 lower-case letters, digits and hyphens")
 
 
+def is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def agree(change: str, yes: bool) -> None:
     """Shows on standard error what is about to change outside of the lab, and asks; returns where the answer is yes.
 
@@ -51,7 +55,7 @@ def agree(change: str, yes: bool) -> None:
     print(change, file=sys.stderr, flush=True)
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not is_terminal():
         raise InvalidInput("nothing was changed: there is no terminal to ask on; say --yes to agree beforehand")
     if not typer.confirm("Go on?", err=True):
         raise CheckFailed("nothing was changed")
