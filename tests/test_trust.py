@@ -61,11 +61,14 @@ class Shelf:
     place: str = "shelf"
     locked: bool = False
     jams: bool = False
+    does_nothing: bool = False
+    now: list[Entry] = field(default_factory=list)
     done: list[tuple[list[str], list[str]]] = field(default_factory=list)
     kind = "system"
 
     def entries(self) -> tuple[Entry, ...]:
-        return self.found
+        gone = {name for _, removed in self.done for name in removed}
+        return tuple(one for one in (*self.found, *self.now) if one.name not in gone)
 
     def refuse_unwritable(self) -> None:
         if self.locked:
@@ -74,7 +77,9 @@ class Shelf:
     def change(self, add: Sequence[Anchor], remove: Sequence[str]) -> None:
         if self.jams:
             raise ToolFailed("it jams")
-        self.done.append(([str(one.label) for one in add], list(remove)))
+        if not self.does_nothing:
+            self.now.extend(entry(one) for one in add)
+            self.done.append(([str(one.label) for one in add], list(remove)))
 
 
 # Labels
@@ -227,6 +232,16 @@ def test_a_failure_in_the_middle_says_what_was_done_and_what_was_not() -> None:
     assert not stores[3].done
 
 
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_tool_that_only_says_that_it_did_something_is_found_out(undo: bool) -> None:
+    wanted = anchor()
+    shelf = Shelf((entry(wanted),) if undo else (), does_nothing=True)
+    plans = trust.plan_uninstall([shelf], "shop", None, ()) if undo else trust.plan_install([shelf], [wanted])
+
+    with pytest.raises(trust.Unfinished, match="is still there" if undo else "is not trusted"):
+        trust.carry_out(plans, lambda _: None)
+
+
 # Tools and stores of this machine
 
 
@@ -329,6 +344,15 @@ def test_a_command_that_fails_leaves_no_file_of_ours(tmp_path: Path, tools: Call
     with pytest.raises(ToolFailed, match="the disk is full"):
         store.change([anchor()], [])
     assert not list(store.folder.iterdir())
+
+
+def test_a_hook_of_the_command_that_fails_is_not_passed_over(tmp_path: Path, tools: Callable[[str, str], None]) -> None:
+    """Debian's command ends well all the same, and Java keeps the authority."""
+    store = linux(tmp_path, public=[authority("public")])
+    tools("update-ca-certificates", f"{makes_bundle(store)}\necho 'E: jks-keystore exited with code 1.'")
+
+    with pytest.raises(ToolFailed, match="did not end well: E: jks-keystore exited with code 1"):
+        store.change([], ["mtls-lab.shop.ssl_ca.00112233445566778899"])
 
 
 def test_half_of_an_installation_can_be_repaired_and_undone(tmp_path: Path, tools: Callable[[str, str], None]) -> None:

@@ -68,6 +68,13 @@ class Machine:
     def put(self, folder: str, files: Mapping[str, bytes], owner: int = 0) -> None:
         self.container.put_archive(folder, archive(files, owner))
 
+    def take(self, folder: str, to: Path) -> Path:
+        """Copies a folder of files from the machine; returns where it lies then."""
+        chunks, _ = self.container.get_archive(folder)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+            tar.extractall(to, filter="data")
+        return to / Path(folder).name
+
     def serve(self, *, certificate: str, key: str, authority: str, name: str) -> None:
         """Serves a name's certificate on the loopback interface, and returns when it does."""
         self.container.exec_run(

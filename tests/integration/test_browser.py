@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.integration.browsing import OpenBrowser, url
+from tests.integration.machines import HOME, Machine, machine
 from topology.pytest_plugin import TestedLab
 
 pytestmark = pytest.mark.integration
@@ -113,3 +116,35 @@ def test_the_laptop_s_gateway_attaches_the_certificate_to_plain_http(pro_dev: Te
         answer = tab.open(url(pro_dev, "laptop", "/pro-dev-proxy/greet/danish", scheme="http"))
 
         assert answer.json() == {"service": "node", "greeting": "Hello, danish"}
+
+
+# Trust that a person installed
+
+
+def nss_of(tested: TestedLab, here: Machine, command: str) -> None:
+    """`mtls-lab trust COMMAND` for a running lab, on a machine with its topology and its authority."""
+    chosen = ("--instance", tested.running.instance or "", "--store", "nss", "--yes")
+    answer = here.mtls_lab("trust", command, *chosen, user="person")
+    assert answer.code == 0, answer.told
+
+
+def test_trust_that_was_installed_is_chromium_s_until_it_is_uninstalled(
+    terminated: TestedLab, browser: OpenBrowser, machine_sources: Path, tmp_path: Path
+) -> None:
+    """The database was made by `trust install`; it stays for what its owner put in since."""
+    page, database = url(terminated, "web", "/health"), f"{HOME}/.pki/nssdb"
+    authority = (terminated.running.authorities / "ssl_ca" / "certificate.pem").read_bytes()
+    files = {
+        "topology.yaml": Path(terminated.lab.description.file).read_bytes(),
+        f"compose/terminated/{terminated.running.authorities.name}/ssl_ca/certificate.pem": authority,
+    }
+    with machine(machine_sources, files) as here:
+        nss_of(terminated, here, "install")
+        with browser(terminated, database=here.take(database, tmp_path / "installed")).tab() as tab:
+            assert tab.open(page).status == 200
+
+        other = min(here.must("sh", "-c", "ls /usr/share/ca-certificates/mozilla/*.crt").split())
+        here.must("certutil", "-A", "-n", "other", "-t", "C,,", "-i", other, "-d", f"sql:{database}", user="person")
+        nss_of(terminated, here, "uninstall")
+        with browser(terminated, database=here.take(database, tmp_path / "uninstalled")).tab() as tab:
+            assert tab.refusal(page) == "ERR_CERT_AUTHORITY_INVALID"

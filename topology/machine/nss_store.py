@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from topology.errors import LabError
+from topology.errors import InvalidInput, LabError
 from topology.machine import disk, processes
 from topology.machine.disk import NotPermitted
 from topology.machine.labels import Anchor, fingerprint, parse
@@ -168,7 +169,14 @@ def find(user: User) -> tuple[NssStore, ...]:
 
 
 def required(user: User) -> tuple[NssStore, ...]:
-    """The databases that are there, and Chromium's, which it finds when it starts for the first time."""
+    """The databases that are there, and Chromium's, which it finds when it starts for the first time.
+
+    On macOS Chromium reads the system's store: there, InvalidInput without a Firefox.
+    """
     found = find(user)
+    if sys.platform == "darwin":
+        if not found:
+            raise InvalidInput(f"no profile of Firefox was found in {user.home}; start it once, then run this again")
+        return found
     chromium = (user.home / CHROMIUM).resolve()
     return found if chromium in {one.folder for one in found} else (*found, NssStore(chromium, user))

@@ -13,6 +13,7 @@ from topology.generation import writing
 from topology.machine import disk, processes
 from topology.machine.disk import NotPermitted
 from topology.machine.labels import Anchor, parse
+from topology.machine.processes import ToolFailed
 from topology.machine.stores import Damaged, Entry, ders
 
 
@@ -104,11 +105,15 @@ class SystemStore:
         for name in without:
             disk.delete(self.file(name))
         if self.settings is None or not without:
-            processes.run([tool, *self.command[1:]])
-            return
-        lines = "".join(f"!{self.file(name).name}\n" for name in without)
-        with disk.temporary("settings", self.settings.read_bytes().rstrip(b"\n") + b"\n" + lines.encode()) as settings:
-            processes.run([tool, *self.command[1:], "--certsconf", str(settings)])
+            told = processes.run([tool, *self.command[1:]])
+        else:
+            lines = "".join(f"!{self.file(name).name}\n" for name in without)
+            content = self.settings.read_bytes().rstrip(b"\n") + b"\n" + lines.encode()
+            with disk.temporary("settings", content) as settings:
+                told = processes.run([tool, *self.command[1:], "--certsconf", str(settings)])
+        # A hook that fails, Java's for one, is told of and no reason for the command to fail.
+        if failed := [line for line in told.splitlines() if line.startswith("E: ")]:
+            raise ToolFailed(f"`{self.line}` did not end well: {'; '.join(failed)}")
 
 
 def known_stores(root: Path = Path("/")) -> tuple[SystemStore, ...]:

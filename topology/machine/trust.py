@@ -16,7 +16,7 @@ from topology.errors import InvalidInput, LabError
 from topology.machine import java_store, nss_store, system_store
 from topology.machine.keychain import Keychain
 from topology.machine.labels import Anchor, Label
-from topology.machine.processes import User
+from topology.machine.processes import ToolFailed, User
 from topology.machine.stores import Entry, Store
 
 KINDS = ("system", "nss", "java")
@@ -204,6 +204,7 @@ def carry_out(plans: Sequence[Plan], done: Callable[[Plan], None]) -> None:
     for number, plan in enumerate(wanted):
         try:
             plan.store.change(plan.add, [str(label) for label in plan.remove])
+            see_changed(plan)
         except LabError as error:
             changed = ", ".join(one.store.place for one in wanted[:number]) or "none"
             left = ", ".join(one.store.place for one in wanted[number:])
@@ -211,3 +212,14 @@ def carry_out(plans: Sequence[Plan], done: Callable[[Plan], None]) -> None:
                 f"{plan.store.place}: could not be changed: {error}\nchanged: {changed}; not changed: {left}"
             ) from error
         done(plan)
+
+
+def see_changed(plan: Plan) -> None:
+    """Looks again: that a tool ended without an error is not yet a store that is as it should be."""
+    entries = plan.store.entries()
+    trusted = {entry.name for entry in entries if entry.trusted}
+    there = {entry.name for entry in entries}
+    wrong = [f"{one.label} is not trusted" for one in plan.add if str(one.label) not in trusted]
+    wrong += [f"{label} is still there" for label in plan.remove if str(label) in there]
+    if wrong:
+        raise ToolFailed(f"its tools ended without an error, but {'; '.join(wrong)}")
