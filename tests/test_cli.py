@@ -112,7 +112,7 @@ def test_help_is_examples_and_comes_at_once() -> None:
     script = "import sys; from topology.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    assert "mtls-lab up --ports auto" in done.stdout
+    assert "\n    mtls-lab up --ports auto  " in done.stdout
     assert not {"docker", "testcontainers", "pydantic", "cryptography"} & set(done.stderr.split())
 
 

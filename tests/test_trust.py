@@ -132,7 +132,7 @@ def test_an_authority_that_the_lab_does_not_have_is_refused_with_those_that_it_h
 def test_a_lab_in_plain_http_has_nothing_to_trust() -> None:
     topology = parse_topology("name: shop\nhosts: {a: {domain: a.shop.test, tls: false}}", Path("t.yaml"), {}).topology
 
-    with pytest.raises(InvalidInput, match="nobody has to trust one"):
+    with pytest.raises(InvalidInput, match="there is none to trust"):
         labels.chosen(topology, ())
 
 

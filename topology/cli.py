@@ -12,6 +12,7 @@ from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
 
+\b
   mtls-lab up                        bring the lab of ./topology.yaml up, proven ready
   mtls-lab up --ports auto           the same, on ports that are free
   mtls-lab check                     every caller on every route, against what the topology says

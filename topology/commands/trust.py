@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="""Let browsers, curl and Java on this machine trust the lab's server authorities; and take that back.
 
+\b
   mtls-lab trust install                  every store that is here; asks first
   mtls-lab trust install --store nss      Chromium and Firefox alone; needs no root
   sudo mtls-lab trust install --store system --store java

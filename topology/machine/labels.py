@@ -83,7 +83,7 @@ def chosen(topology: Topology, named: Sequence[str]) -> tuple[str, ...]:
         raise InvalidInput(f"--authority {unknown[0]}: {topology.name} has no such authority; there are: {there}")
     if found := tuple(dict.fromkeys(named)) or certifying(topology):
         return found
-    raise InvalidInput(f"no authority of {topology.name} certifies a host: nobody has to trust one")
+    raise InvalidInput(f"no authority of {topology.name} certifies a host: there is none to trust")
 
 
 def anchors(topology: Topology, instance: str | None, folder: Path, names: Sequence[str]) -> tuple[Anchor, ...]:

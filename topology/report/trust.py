@@ -10,7 +10,7 @@ from topology.report.addresses import shown
 
 RISK = """\
 Whoever has the key of an authority that this machine trusts can pose as any website towards it.
-The key of this one lies unencrypted in {keys}; `mtls-lab trust uninstall` takes the trust back.
+The lab's lies unencrypted in {keys}; `mtls-lab trust uninstall` takes the trust back.
 """
 
 BY_HAND = """\
@@ -31,7 +31,7 @@ def proposal(plans: Sequence[Plan]) -> str:
     lines.append("")
     keys = dict.fromkeys(shown(anchor.key) for plan in plans for anchor in plan.add if anchor.key)
     risk = RISK.format(keys=", ".join(keys)) if keys else ""
-    return "\n".join(lines) + risk
+    return "\n".join(lines) + "\n" + risk
 
 
 def done(plan: Plan) -> str:
