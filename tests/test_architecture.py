@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "generation": {"errors", "description", "pki"},
     "runtime": {"errors", "description", "generation"},
     "proof": {"errors", "description", "pki", "runtime"},
-    "report": {"errors", "description", "generation", "proof", "runtime"},
+    "report": {"errors", "description", "pki", "generation", "proof", "runtime"},
     "commands": {"errors", "description", "generation", "runtime", "proof", "report"},
     "cli": {"errors", "commands"},
     "pytest_plugin": {"errors", "description", "runtime", "proof", "report"},

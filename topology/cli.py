@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import lab
+from topology.commands import clients, lab
 from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -17,6 +17,8 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab check                     every caller on every route, against what the topology says
   mtls-lab check --only 'server /mtls/*'
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
+  mtls-lab snippet java --host server --as bro
+                                     code that calls a route, in Java or eight other languages
   mtls-lab down                      remove all that `up` made, but images and certificates
 
 Exit codes: 0 fine; 1 a check failed or something differs; 2 bad input; 3 no usable engine; 4 the lab did not
@@ -30,7 +32,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
-for command in (lab.generate, lab.up, lab.down, lab.status, lab.check):
+for command in (lab.generate, lab.up, lab.down, lab.status, lab.check, clients.snippet):
     app.command()(command)
 
 
