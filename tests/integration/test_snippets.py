@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -38,14 +40,24 @@ START_SECONDS = 20
 EVERY = pytest.mark.parametrize("language", snippets.LANGUAGES)
 
 
-def printed(capsys: pytest.CaptureFixture[str], tested: TestedLab, language: str, *options: str) -> str:
-    """What the command prints for the running lab."""
-    lab = tested.lab
-    arguments = [language, str(lab.description.file), "--out", str(lab.out), "--instance", str(lab.instance)]
-    assert cli.main(["snippet", *arguments, *options]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    return told.out
+Snippet = Callable[..., str]
+
+
+@pytest.fixture
+def snippet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Snippet:
+    """What the command prints for a running lab; paths in it are relative to the folder of its stacks."""
+
+    def printed(tested: TestedLab, language: str, *options: str) -> str:
+        lab = tested.lab
+        monkeypatch.chdir(lab.out)
+        arguments = [language, str(lab.description.file), "--out", str(lab.out), "--instance", str(lab.instance)]
+        assert cli.main(["snippet", *arguments, *options]) == 0
+        told = capsys.readouterr()
+        assert told.err == ""
+        assert str(lab.out) not in told.out
+        return told.out
+
+    return printed
 
 
 def status(tested: TestedLab, language: str, code: str, folder: Path) -> int | str:
@@ -66,16 +78,14 @@ def ended(tested: TestedLab, language: str, code: str, folder: Path) -> Ended:
     file.write_text(code)
     if language in ON_THIS_MACHINE:
         done = subprocess.run(
-            [ON_THIS_MACHINE[language], str(file)], capture_output=True, text=True, check=False, timeout=60
-        )
+            [ON_THIS_MACHINE[language], str(file)],
+            cwd=tested.lab.out, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
         return Ended(done.returncode, done.stdout, done.stderr)
     return containers.run(
         containers.built(*IMAGES[language]),
         ["sh", "-c", described.run],
-        tested.lab.out,
-        volumes={str(file): {"bind": f"/call/{described.file}", "mode": "ro"}},
-        working_dir="/call",
-        network_mode="host",
+        **beside(tested, file),
     )
 
 
@@ -89,10 +99,8 @@ def status_through_nginx(tested: TestedLab, code: str, folder: Path) -> int | st
     with containers.started(
         containers.built(*IMAGES["nginx"]),
         ["sh", "-c", described.run],
-        tested.lab.out,
-        volumes={str(file): {"bind": f"/call/{described.file}", "mode": "ro"}},
-        working_dir="/call",
-        network_mode="host",
+        **beside(tested, file),
+        cap_add=["CHOWN", "SETGID", "SETUID"],  # where this user is root, nginx hands its work to somebody else
     ) as nginx:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -109,6 +117,16 @@ def status_through_nginx(tested: TestedLab, code: str, folder: Path) -> int | st
         return str(nginx.logs().decode())
 
 
+def beside(tested: TestedLab, file: Path) -> dict[str, Any]:
+    """A folder with the lab's stacks and the snippet, on this machine's network."""
+    seen = {tested.lab.folder: tested.lab.topology.name, file: file.name}
+    return {
+        "volumes": {str(path): {"bind": f"/call/{name}", "mode": "ro"} for path, name in seen.items()},
+        "working_dir": "/call",
+        "network_mode": "host",
+    }
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -116,29 +134,27 @@ def free_port() -> int:
 
 
 @EVERY
-def test_a_snippet_gets_in_with_the_identity(
-    lab: TestedLab, language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = printed(capsys, lab, language, "--host", "server", "--as", "bro")
+def test_a_snippet_gets_in_with_the_identity(lab: TestedLab, language: str, tmp_path: Path, snippet: Snippet) -> None:
+    code = snippet(lab, language, "--host", "server", "--as", "bro")
 
     assert status(lab, language, code, tmp_path) == 200
 
 
 @EVERY
 def test_the_same_snippet_is_refused_without_it(
-    lab: TestedLab, language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lab: TestedLab, language: str, tmp_path: Path, snippet: Snippet
 ) -> None:
-    code = printed(capsys, lab, language, "--host", "server", "--route", "/mtls/")
+    code = snippet(lab, language, "--host", "server", "--route", "/mtls/")
 
     assert status(lab, language, code, tmp_path) == 403
 
 
 @EVERY
 def test_a_snippet_does_not_talk_to_a_server_of_another_authority(
-    lab: TestedLab, language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lab: TestedLab, language: str, tmp_path: Path, snippet: Snippet
 ) -> None:
     """Each verifies whom it talks to: with the clients' authority in the place of the servers', nothing is said."""
-    code = printed(capsys, lab, language, "--host", "server", "--as", "bro")
+    code = snippet(lab, language, "--host", "server", "--as", "bro")
     deceived = code.replace("/ssl_ca/", "/server_ca/")
     assert deceived != code
 
@@ -153,28 +169,24 @@ def test_a_gateway_that_demands_a_certificate_of_everybody(
     options: tuple[str, ...],
     expected: int,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    snippet: Snippet,
 ) -> None:
-    code = printed(capsys, pro_dev, "python", "--host", "pro", "--route", "/greet/danish", *options)
+    code = snippet(pro_dev, "python", "--host", "pro", "--route", "/greet/danish", *options)
 
     assert status(pro_dev, "python", code, tmp_path) == expected
 
 
 @pytest.mark.parametrize("language", ["curl", "python", "httpx", "node"])
-def test_a_host_in_plain_http(
-    pro_dev: TestedLab, language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_host_in_plain_http(pro_dev: TestedLab, language: str, tmp_path: Path, snippet: Snippet) -> None:
     """The laptop's nginx attaches the certificate."""
-    code = printed(capsys, pro_dev, language, "--host", "laptop")
+    code = snippet(pro_dev, language, "--host", "laptop")
 
     assert "https:" not in code
     assert status(pro_dev, language, code, tmp_path) == 200
 
 
 @pytest.mark.parametrize("language", ["curl", "httpx", "java"])
-def test_a_service_with_tls_of_its_own(
-    node_tls: TestedLab, language: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = printed(capsys, node_tls, language, "--host", "strict", "--route", ":3300/greet/danish", "--as", "laptop")
+def test_a_service_with_tls_of_its_own(node_tls: TestedLab, language: str, tmp_path: Path, snippet: Snippet) -> None:
+    code = snippet(node_tls, language, "--host", "strict", "--route", ":3300/greet/danish", "--as", "laptop")
 
     assert status(node_tls, language, code, tmp_path) == 200

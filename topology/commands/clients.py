@@ -35,17 +35,19 @@ def snippet(
             "--route", metavar="PATH", help="a route or a path below one; omitted: one that lets the caller in"
         ),
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="the ports that the topology publishes, whether the lab is up or not")
+    ] = False,
     out: Out = DEFAULT_OUT,
     instance: Instance = None,
     as_json: Json = False,
 ) -> None:
     """Print code that calls a route of the lab and runs as printed."""
-    from topology.report import snippets
+    from topology.report import calls, snippets
 
     wanted = snippets.PAGE if language.casefold() == snippets.PAGE else snippets.language(language)
     lab = open_lab(topology, out, instance)
-    reached = reach(lab)
-    call = snippets.call(reached, host, identity, route)
+    call = calls.call(as_described(lab) if published else reach(lab), host, identity, route)
     if as_json:
         names = list(snippets.LANGUAGES) if wanted == snippets.PAGE else [wanted]
         told = [snippets.as_json(name, call) for name in names]
@@ -58,10 +60,15 @@ def reach(lab: Lab) -> RunningLab:
     """The lab as it runs, else as its topology publishes it, which is said on standard error."""
     from topology.errors import NoEngine, NotReady
     from topology.runtime import stacks
-    from topology.runtime.running import as_published
 
     try:
         return stacks.running(lab)
     except (NoEngine, NotReady):
         print(f"{lab.topology.name} is not up: these are the ports that its topology publishes", file=sys.stderr)
+    return as_described(lab)
+
+
+def as_described(lab: Lab) -> RunningLab:
+    from topology.runtime.running import as_published
+
     return as_published(lab.topology, lab.instance, lab.authorities, lab.identities)

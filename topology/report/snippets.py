@@ -1,35 +1,24 @@
 """Code that calls one route of a lab, in the languages that people ask for.
 
-What is called, as whom and with which files is decided here; the templates below `templates/snippets` print it.  Every
+`calls` decides what is called, as whom and with which files; the templates below `templates/snippets` print it.  Every
 snippet verifies the server against the one authority that vouches for it, and prints status and body.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
 import shlex
 import textwrap
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 
 import jinja2
 
-from topology.description.model import Topology
 from topology.description.wording import shown as printable
-from topology.description.wording import suggestion
-from topology.errors import InvalidInput, NotReady
+from topology.errors import InvalidInput
 from topology.generation.rendering import nginx_string
-from topology.pki.issuing import BUNDLE_PASSWORD
-from topology.proof import expectation
-from topology.proof.expectation import NOBODY, Check
-from topology.report.addresses import port_part, shown
-from topology.runtime.running import RunningLab
-
-URL_CHARACTERS = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*")
-"""What may stand in a path with its query (RFC 3986); anything else is percent-encoded there."""
+from topology.report.calls import Call, choices
 
 WIDTH = 110
 """Characters in a line of comment."""
@@ -85,172 +74,18 @@ PAGE = "all"
 """In the place of a language: all of them, as a page of Markdown."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """An identity's files: certificate and key in PEM, both in a PKCS#12 bundle, and the bundle's password."""
-
-    certificate: str
-    key: str
-    bundle: str
-    password: str
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request to one route.
-
-    route: the route's prefix as the topology has it, `/` for a port that leads to a service; address, port: where a
-    connection goes; authority: the file that the server is verified against, None in plain HTTP; shown: None for
-    nobody.
-    """
-
-    lab: str
-    host: str
-    route: str
-    identity: str | None
-    scheme: str
-    domain: str
-    port: int
-    path: str
-    address: str
-    authority: str | None
-    shown: Shown | None
-
-    @property
-    def base(self) -> str:
-        return f"{self.scheme}://{self.domain}{port_part(self.port, 443 if self.scheme == 'https' else 80)}"
-
-    @property
-    def url(self) -> str:
-        return self.base + self.path
-
-    @property
-    def family(self) -> int:
-        return ipaddress.ip_address(self.address).version
-
-    @property
-    def address_and_port(self) -> str:
-        return f"[{self.address}]:{self.port}" if self.family == 6 else f"{self.address}:{self.port}"
-
-
-# What to call
-
-
-def call(lab: RunningLab, host: str | None, identity: str | None, route: str | None) -> Call:
-    """The request that a snippet sends, from what the caller of the command said of it.
-
-    host: None for the only one; identity: None for nobody; route: a route, a path below one, or `:PORT/` for the TLS
-    of a service; None for the first route that lets this caller in, a guarded one before an open one.
-    Raises InvalidInput with the choices where there is no such thing, NotReady where no port is known.
-    """
-    name = host_of(lab.topology, host)
-    if identity is not None and identity not in lab.topology.identities:
-        raise InvalidInput(f"--as {printable(identity)}: no such identity; {choices(lab.topology.identities, identity)}")
-    prefix, path, passed = destination(lab.topology, name, identity, route)
-    described, endpoint = lab.topology.hosts[name], lab.endpoints[name]
-    encrypted = described.tls is not None or passed is not None
-    if identity is not None and not encrypted:
-        raise InvalidInput(f"--as {identity}: {name} speaks plain HTTP, where nobody can show a certificate")
-    port = endpoint.passed.get(passed) if passed is not None else endpoint.https if encrypted else endpoint.http
-    if port is None:
-        field = f"services.NAME.tls.publish for {passed}" if passed else f"publish.{'https' if encrypted else 'http'}"
-        raise NotReady(
-            f"{name} is not up, and its topology leaves the port to Docker (hosts.{name}.{field}); "
-            "run `mtls-lab up` first"
-        )
-    return Call(
-        lab=lab.topology.name, host=name, route=prefix, identity=identity,
-        scheme="https" if encrypted else "http", domain=described.domain, port=port, path=path,
-        address=endpoint.address, authority=shown(lab.anchor(name)) if encrypted else None,
-        shown=files(lab, identity) if identity is not None else None,
-    )  # fmt: skip
-
-
-def host_of(topology: Topology, name: str | None) -> str:
-    if name is None and len(topology.hosts) == 1:
-        return next(iter(topology.hosts))
-    if name is None:
-        raise InvalidInput(f"--host is missing: which of {', '.join(topology.hosts)}?")
-    if name not in topology.hosts:
-        raise InvalidInput(f"--host {printable(name)}: no such host; {choices(topology.hosts, name)}")
-    return name
-
-
-def destination(topology: Topology, host: str, identity: str | None, route: str | None) -> tuple[str, str, int | None]:
-    """(route's prefix, path to request, port that the gateway passes on to a service or None)."""
-    cells = [check for check in expectation.checks(topology) if check.host == host]
-    own = [check for check in cells if check.caller == (identity or NOBODY)]
-    welcome = {where(check) for check in own if check.expected == 200}
-    if route is None:
-        check = most_telling(cells, welcome, identity)
-        return (prefix_of(check), check.path, check.port) if check else ("/", "/", None)
-    if not (URL_CHARACTERS.fullmatch(route) or re.fullmatch(rf":[0-9]{{1,5}}({URL_CHARACTERS.pattern})?", route)):
-        raise InvalidInput(
-            f"--route {printable(route)}: a path that starts with /, other characters than RFC 3986's "
-            "percent-encoded; or :PORT/ for a service with TLS of its own"
-        )
-    asked = route if "/" in route else f"{route}/"
-    prefixes = list(dict.fromkeys(check.route for check in cells))
-    if asked in prefixes:
-        here = [check for check in cells if check.route == asked]
-        check = next((one for one in here if where(one) in welcome), here[0])
-        return prefix_of(check), check.path, check.port
-    if around := [prefix for prefix in prefixes if asked.startswith(prefix)]:
-        check = next(one for one in cells if one.route == max(around, key=len))
-        return prefix_of(check), asked[asked.index("/") :], check.port
-    if asked == "/":
-        return "/", "/", None
-    raise InvalidInput(f"--route {printable(route)}: {host} has no such route; {choices(prefixes, route)}")
-
-
-def most_telling(cells: list[Check], welcome: set[tuple[str, str]], identity: str | None) -> Check | None:
-    """A route that lets the caller in, and, where it comes as somebody, nobody else than identities; else any."""
-    open_to_all = {where(check) for check in cells if check.caller == NOBODY and check.expected == 200}
-    wanted = [welcome - open_to_all] if identity is not None else []
-    for acceptable in (*wanted, welcome):
-        for check in cells:
-            if where(check) in acceptable:
-                return check
-    return cells[0] if cells else None
-
-
-def where(check: Check) -> tuple[str, str]:
-    return check.route, check.path
-
-
-def prefix_of(check: Check) -> str:
-    return check.route[check.route.index("/") :]
-
-
-def choices(known: object, word: str) -> str:
-    """The valid words, the probable one first."""
-    names = [str(name) for name in known] if isinstance(known, (list, Mapping)) else []
-    near = suggestion(word, names)
-    return f"{near} (there are {', '.join(names)})" if near.startswith("did you mean") and len(names) > 1 else near
-
-
-def files(lab: RunningLab, identity: str) -> Shown:
-    folder = lab.identities / identity
-    certificate, key, bundle = (shown(folder / name) for name in ("certificate.pem", "key.pem", "bundle.p12"))
-    return Shown(certificate, key, bundle, BUNDLE_PASSWORD)
-
-
-# Printing
-
-
 def language(name: str) -> str:
     """A language's name as `LANGUAGES` has it; InvalidInput with the choices where it is not known."""
     found = SYNONYMS.get(name.casefold(), name.casefold())
     if found not in LANGUAGES:
-        raise InvalidInput(f"{printable(name)}: no snippets in that; there are {', '.join(LANGUAGES)}, and {PAGE}")
+        raise InvalidInput(f"{printable(name)}: no snippets in that; {choices(name, (*LANGUAGES, PAGE))}")
     return found
 
 
 def code(name: str, request: Call) -> str:
     """The code in one language, as it is to be saved."""
-    return heading(LANGUAGES[name], request) + environment().get_template(LANGUAGES[name].template).render(
-        values(request)
-    )
+    template = environment().get_template(LANGUAGES[name].template)
+    return heading(LANGUAGES[name], request) + template.render(values(request))
 
 
 def heading(language: Language, request: Call) -> str:
@@ -274,9 +109,9 @@ def as_json(name: str, request: Call) -> dict[str, object]:
 
 
 def values(request: Call) -> dict[str, object]:
-    derived = ("base", "url", "family", "address_and_port")
-    fields = {name: getattr(request, name) for name in request.__dataclass_fields__}
-    return fields | {name: getattr(request, name) for name in derived} | {"listen": LISTEN}
+    """What templates may print: a call's fields, and what follows from them."""
+    names = [field.name for field in fields(request)] + ["base", "url", "family", "address_and_port"]
+    return {name: getattr(request, name) for name in names} | {"listen": LISTEN}
 
 
 @cache
