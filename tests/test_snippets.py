@@ -74,9 +74,7 @@ def test_the_only_host_needs_no_name() -> None:
 def test_a_list_of_identities_decides_which_route_is_called() -> None:
     """alice has a route of her own; bob gets in where every known caller does, mallory is revoked."""
     lab = published("guarded")
-    ported = RunningLab(
-        lab.topology, None, published_on(lab, 4443), lab.authorities, lab.identities
-    )
+    ported = RunningLab(lab.topology, None, published_on(lab, 4443), lab.authorities, lab.identities)
 
     assert calls.call(ported, "vault", "alice", None).path == "/known/health"
     assert calls.call(ported, "vault", "bob", "/alice/").path == "/alice/health"
@@ -109,7 +107,15 @@ def test_plain_http_names_no_certificate(language: str) -> None:
 def test_no_snippet_turns_verification_off(language: str) -> None:
     code = snippets.code(language, calls.call(published("two-host"), "server", "bro", None))
 
-    words = ("-k ", "--insecure", "verify=False", "InsecureSkipVerify", "rejectUnauthorized", "ssl_verify off", "CERT_NONE")
+    words = (
+        "-k ",
+        "--insecure",
+        "verify=False",
+        "InsecureSkipVerify",
+        "rejectUnauthorized",
+        "ssl_verify off",
+        "CERT_NONE",
+    )
     assert not [word for word in words if word in code]
 
 
@@ -176,27 +182,43 @@ def test_a_lab_that_is_not_up_is_called_where_its_topology_publishes_it(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("command", "code", "told"),
     [
-        (["rust"], 2, "rust: no snippets in that; there are curl, python, httpx, java, spring, webclient, node, go, nginx, all"),
-        (["pyhton", TWO_HOST], 2, "did you mean 'python'? there are curl,"),
-        (["curl", TWO_HOST], 2, "--host is missing; there are server, client"),
-        (["curl", TWO_HOST, "--host", "sever"], 2, "--host sever: no such host; did you mean 'server'? there are server, client"),
-        (["curl", TWO_HOST, "--host", "server", "--as", "sis"], 2, "--as sis: no such identity; there is bro"),
-        (["curl", TWO_HOST, "--host", "server", "--route", "/mlts/"], 2, "server has no such route; did you mean '/mtls/'? there are /boot/, /mtls/"),
-        (["curl", TWO_HOST, "--host", "server", "--route", "mtls"], 2, "--route mtls: not a path that starts with /"),
-        (["curl", TWO_HOST, "--host", "server", "--route", "/a b"], 2, "--route /a b: not a path"),
-        (["curl", TWO_HOST, "--host", "server", "--route", ":3300/"], 2, "--route :3300/: server has no such route"),
-        (["curl", str(LABS / "pro-dev.yaml"), "--host", "laptop", "--as", "bro"], 2, "--as bro: laptop speaks plain HTTP"),
-        (["curl", str(LABS / "guarded.yaml"), "--host", "vault"], 4, "leaves the port to Docker; run `mtls-lab up`, or say it in the topology (hosts.vault.publish.https)"),
-        (["curl", "nowhere.yaml"], 2, "nowhere.yaml: cannot be read"),
+        ("rust", 2, "rust: no snippets in that; there are curl, python, httpx, java, spring, webclient, node, go,"),
+        ("pyhton two-host", 2, "did you mean 'python'? there are curl,"),
+        ("curl two-host", 2, "--host is missing; there are server, client"),
+        ("curl two-host --host sever", 2, "no such host; did you mean 'server'? there are server, client"),
+        ("curl two-host --host server --as sis", 2, "--as sis: no such identity; there is bro"),
+        ("curl two-host --host server --route /mlts/", 2, "did you mean '/mtls/'? there are /boot/, /mtls/"),
+        ("curl two-host --host server --route mtls", 2, "--route mtls: not a path that starts with /"),
+        ("curl two-host --host server --route /a|b", 2, "--route /a|b: not a path"),
+        ("curl two-host --host server --route :3300/", 2, "--route :3300/: server has no such route"),
+        ("curl pro-dev --host laptop --as bro", 2, "--as bro: laptop speaks plain HTTP"),
+        ("curl nowhere", 2, "nowhere.yaml: cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_printed_is_one_line(
-    arguments: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+    command: str, code: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["snippet", *arguments, "--published"]) == code
+    language, *rest = command.split()
+    file = [str(LABS / f"{rest[0]}.yaml")] if rest else []
+
+    assert cli.main(["snippet", language, *file, *rest[1:], "--published"]) == code
     said = capsys.readouterr()
     assert said.out == ""
     assert told in said.err
     assert len(said.err.splitlines()) == 1
+
+
+def test_a_port_that_nobody_knows_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Docker will choose it; or the topology could say it, and where stands there."""
+    file = tmp_path / "topology.yaml"
+    file.write_text(
+        "name: small\nauthorities: {ca: {}}\nhosts:\n"
+        "  web: {domain: web.test, services: {n: {kind: node, tls: {port: 3300}}}, routes: {/: {service: n}}}\n"
+    )
+
+    assert cli.main(["snippet", "curl", str(file), "--published"]) == 4
+    assert "(hosts.web.publish.https)" in capsys.readouterr().err
+    assert cli.main(["snippet", "curl", str(file), "--route", ":3300/", "--published"]) == 4
+    assert "run `mtls-lab up`, or say it in the topology (hosts.web.services.n.tls.publish)" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from topology.pytest_plugin import TestedLab
 pytestmark = pytest.mark.integration
 
 SOURCES = Path(__file__).parents[2] / "services" / "java-client"
+PAGE = Path(__file__).parents[2] / "docs" / "java-client.md"
+COMPILER = Path(__file__).parent / "clients" / "java"
 
 ANSWERED, REFUSED, MISTAKE, SERVER_NOT_TRUSTED, BROKEN_OFF, NO_ANSWER = range(6)
 """The exit codes that `--help` promises."""
@@ -225,19 +228,20 @@ def test_help_says_it_all(image: str, pro_dev: TestedLab) -> None:
         assert word in done.out
 
 
-def test_it_runs_from_its_source_as_on_a_laptop(pro_dev: TestedLab) -> None:
-    """`java JavaClient.java`, against the published port: nothing to build, no name to make known."""
-    java = containers.built("client-java", Path(__file__).parent / "clients" / "java")
-    port = pro_dev.running.endpoints["pro"].https
-    done = containers.run(
-        java,
-        [
-            *("java", str(SOURCES / "JavaClient.java"), *trust(pro_dev), *identity(pro_dev, "bro")),
-            *("--resolve", "pro.test=127.0.0.1", f"https://pro.test:{port}/health"),
-        ],
-        pro_dev.lab.folder,
-        SOURCES,
-        network_mode="host",
-    )
-
-    assert (done.code, done.out) == (ANSWERED, '200 {"status":"ok","service":"node"}\n')
+def test_it_runs_from_its_source_as_on_a_laptop(lab: TestedLab) -> None:
+    """`java JavaClient.java`, against the published port: what docs/java-client.md shows, line for line."""
+    shown = re.findall(r"^\$ java (.+)\n(.+)$", PAGE.read_text(), re.MULTILINE)
+    assert len(shown) == 4
+    here = {
+        "services/java-client": str(SOURCES),
+        "compose/two-host/authorities": str(lab.running.authorities),
+        "compose/two-host/identities": str(lab.running.identities),
+        ":9443/": f":{lab.running.endpoints['server'].https}/",
+    }
+    for command, answer in shown:
+        words = re.sub("|".join(here), lambda found: here[found.group()], command).split()
+        done = containers.run(
+            containers.built("client-java", COMPILER), ["java", *words], lab.lab.folder, SOURCES, network_mode="host"
+        )
+        said = [line for line in (done.out + done.err).splitlines() if not line.startswith("Picked up")]
+        assert said == [answer], command

@@ -105,7 +105,9 @@ def status_through_nginx(tested: TestedLab, code: str, folder: Path) -> int | st
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer = requests.get(f"http://127.0.0.1:{port}/mtls/health", timeout=10)
+                with requests.Session() as session:
+                    session.trust_env = False
+                    answer = session.get(f"http://127.0.0.1:{port}/mtls/health", timeout=10)
             except requests.ConnectionError:
                 nginx.reload()
                 if nginx.status == "exited":
