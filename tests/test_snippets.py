@@ -12,6 +12,7 @@ import pytest
 from tests.test_generation import LABS
 from topology import cli
 from topology.description.loading import load
+from topology.errors import NotReady
 from topology.report import calls, snippets
 from topology.runtime import engine
 from topology.runtime.running import Endpoint, RunningLab, as_published
@@ -145,6 +146,20 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
     assert '"[::1]:9443"' in snippets.code("go", call)
     assert '["::1", 6]' in snippets.code("node", call)
     assert "server [::1]:9443;" in snippets.code("nginx", call)
+
+
+def test_a_gateway_at_a_name_is_called_by_its_address() -> None:
+    """Where hosts are deployed to other machines, a gateway's address can be a name; clients pin names to numbers."""
+    lab = published("two-host")
+
+    def at(address: str) -> str:
+        endpoints = {"server": Endpoint(address, None, 9443)}
+        here = RunningLab(lab.topology, None, endpoints, lab.authorities, lab.identities)
+        return calls.call(here, "server", None, None).address
+
+    assert at("localhost") in ("127.0.0.1", "::1")
+    with pytest.raises(NotReady, match=r"nowhere\.invalid.* is a name that nobody knows here"):
+        at("nowhere.invalid")
 
 
 # The command

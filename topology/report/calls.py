@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def call(lab: RunningLab, host: str | None, identity: str | None, route: str | N
         domain=described.domain,
         port=port_of(lab, name, to, encrypted=encrypted),
         path=to.path,
-        address=lab.endpoints[name].address,
+        address=numeric(lab.endpoints[name].address),
         authority=shown(lab.anchor(name)) if encrypted else None,
         shown=files(lab, identity) if identity is not None else None,
     )
@@ -141,6 +142,17 @@ def port_of(lab: RunningLab, host: str, to: Destination, *, encrypted: bool) -> 
             f"run `mtls-lab up`, or say it in the topology (hosts.{host}.{field})"
         )
     return port
+
+
+def numeric(address: str) -> str:
+    """An address as numbers, which is what clients pin a name to: where a lab runs on other machines, it can be a name.
+
+    Raises NotReady where nobody knows that name here.
+    """
+    try:
+        return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise NotReady(f"{printable(address)}, where the gateway listens, is a name that nobody knows here") from error
 
 
 def files(lab: RunningLab, identity: str) -> Shown:
