@@ -4,6 +4,7 @@ TOPOLOGY = fixtures/labs/$(LAB).yaml
 LABS = $(wildcard fixtures/labs/*.yaml)
 PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
+CLIENTS_PAGE = snippet all fixtures/labs/two-host.yaml --host server --as bro --published
 
 .DEFAULT_GOAL := help
 .PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast screenshots lint bench
@@ -31,11 +32,13 @@ status: packages ## what runs, and where it listens
 check: packages ## every caller on every route of the running lab
 	@$(MTLS_LAB) check $(TOPOLOGY)
 
-generate: packages ## write the stacks that are checked in
+generate: packages ## write the stacks that are checked in, and docs/clients.md
 	@for lab in $(LABS); do $(MTLS_LAB) generate $$lab || exit $$?; done
+	@$(MTLS_LAB) $(CLIENTS_PAGE) > docs/clients.md.new && mv docs/clients.md.new docs/clients.md
 
 generate-check: packages ## fail where a checked-in stack is not what its topology says
 	@for lab in $(LABS); do $(MTLS_LAB) generate --check $$lab || exit $$?; done
+	@$(MTLS_LAB) $(CLIENTS_PAGE) | diff docs/clients.md -
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
 	@$(PYTHON) -m pytest -q -n auto -m "not integration"

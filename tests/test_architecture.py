@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "runtime": {"errors", "description", "generation"},
     "machine": {"errors", "description", "generation"},
     "proof": {"errors", "description", "pki", "runtime"},
-    "report": {"errors", "description", "generation", "proof", "runtime", "machine"},
+    "report": {"errors", "description", "pki", "generation", "proof", "runtime", "machine"},
     "commands": {"errors", "description", "generation", "runtime", "proof", "report", "machine"},
     "cli": {"errors", "commands"},
     "pytest_plugin": {"errors", "description", "runtime", "proof", "report"},

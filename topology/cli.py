@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import hosts, lab, trust
+from topology.commands import clients, hosts, lab, trust
 from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -18,6 +18,8 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab check                     every caller on every route, against what the topology says
   mtls-lab check --only 'server /mtls/*'
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
+  mtls-lab snippet java --host server --as bro
+                                     code that calls a route, in Java or eight other languages
   mtls-lab down                      remove all that `up` made, but images and certificates
   mtls-lab trust install             let browsers, curl and Java on this machine trust the lab's hosts
   mtls-lab hosts --install           lead the lab's names to this machine
@@ -33,7 +35,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
-for command in (lab.generate, lab.up, lab.down, lab.status, lab.check, hosts.hosts):
+for command in (lab.generate, lab.up, lab.down, lab.status, lab.check, clients.snippet, hosts.hosts):
     app.command()(command)
 app.add_typer(trust.app, name="trust")
 

@@ -42,3 +42,17 @@ class RunningLab:
         tls = self.topology.hosts[host].tls
         authority = tls.authority if tls else next(iter(self.topology.authorities), "")
         return Path(certifi.where()) if authority == SYSTEM else self.authorities / authority / "certificate.pem"
+
+
+def as_published(topology: Topology, instance: str | None, authorities: Path, identities: Path) -> RunningLab:
+    """A lab where its topology publishes it, whether it runs or not; ports that Docker chooses are None."""
+    endpoints = {
+        name: Endpoint(
+            address="127.0.0.1",
+            http=host.publish.http,
+            https=host.publish.https,
+            passed={one.tls.port: one.tls.publish for one in host.services.values() if one.tls is not None},
+        )
+        for name, host in topology.hosts.items()
+    }
+    return RunningLab(topology, instance, endpoints, authorities, identities)
