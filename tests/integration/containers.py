@@ -34,10 +34,10 @@ def built(name: str, folder: Path) -> str:
 
 
 @contextmanager
-def started(image: str, command: Sequence[str], *folders: Path, **options: Any) -> Iterator[Any]:
+def started(image: str, command: Sequence[str], *paths: Path, **options: Any) -> Iterator[Any]:
     """A container without capabilities, gone when the context ends.
 
-    It runs as this user, who alone may read the lab's keys; folders: seen there at the same place, read-only.
+    It runs as this user, who alone may read the lab's keys; paths: seen there at the same place, read-only.
     """
     container = engine.connect().containers.create(
         image,
@@ -45,7 +45,7 @@ def started(image: str, command: Sequence[str], *folders: Path, **options: Any) 
         user=f"{os.geteuid()}:{os.getegid()}",
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        volumes={str(folder): {"bind": str(folder), "mode": "ro"} for folder in folders} | options.pop("volumes", {}),
+        volumes={str(path): {"bind": str(path), "mode": "ro"} for path in paths} | options.pop("volumes", {}),
         **options,
     )
     try:
@@ -55,12 +55,17 @@ def started(image: str, command: Sequence[str], *folders: Path, **options: Any) 
         container.remove(force=True, v=True)
 
 
-def run(image: str, command: Sequence[str], *folders: Path, **options: Any) -> Ended:
+def run(image: str, command: Sequence[str], *paths: Path, **options: Any) -> Ended:
     """Runs a program to its end.  options: what docker's `containers.create` takes."""
-    with started(image, command, *folders, **options) as container:
+    with started(image, command, *paths, **options) as container:
         code = container.wait(timeout=SECONDS)["StatusCode"]
         out, err = (container.logs(stdout=is_out, stderr=not is_out).decode() for is_out in (True, False))
         return Ended(code, out, err)
+
+
+def handed_out(tested: TestedLab) -> tuple[Path, ...]:
+    """What a lab gives to its callers: identities, and the certificates of its authorities.  Their keys stay here."""
+    return (tested.running.identities, *sorted(tested.running.authorities.glob("*/certificate.pem")))
 
 
 def on_the_internet(tested: TestedLab) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def call(image: str, tested: TestedLab, *arguments: str, **environment: str) -> 
     return containers.run(
         image,
         arguments,
-        tested.lab.folder,
+        *containers.handed_out(tested),
         environment=environment,
         read_only=True,
         tmpfs={"/tmp": ""},
@@ -161,7 +161,7 @@ def test_a_java_truststore_serves_as_well_as_pem(image: str, pro_dev: TestedLab,
     done = containers.run(
         image,
         ["--trust", str(store), "--trust-password", "changeit", *identity(pro_dev, "bro"), "https://pro.test/health"],
-        pro_dev.lab.folder,
+        *containers.handed_out(pro_dev),
         tmp_path,
         **containers.on_the_internet(pro_dev),
     )
@@ -248,7 +248,11 @@ def test_it_runs_from_its_source_as_on_a_laptop(lab: TestedLab) -> None:
     for command, told in shown:
         words = re.sub("|".join(here), lambda found: here[found.group()], command).split()
         done = containers.run(
-            containers.built("client-java", COMPILER), ["java", *words], lab.lab.folder, SOURCES, network_mode="host"
+            containers.built("client-java", COMPILER),
+            ["java", *words],
+            *containers.handed_out(lab),
+            SOURCES,
+            network_mode="host",
         )
         said = [line for line in (done.out + done.err).splitlines() if not line.startswith("Picked up")]
         assert [answer(line) for line in said] == [answer(told)], command

@@ -120,10 +120,11 @@ def status_through_nginx(tested: TestedLab, code: str, folder: Path) -> int | st
 
 
 def beside(tested: TestedLab, file: Path) -> dict[str, Any]:
-    """A folder with the lab's stacks and the snippet, on this machine's network."""
-    seen = {tested.lab.folder: tested.lab.topology.name, file: file.name}
+    """What the lab hands out and the snippet, as they lie in the folder of the stacks, on this machine's network."""
+    seen = {path: path.relative_to(tested.lab.folder.parent) for path in containers.handed_out(tested)}
+    seen[file] = Path(file.name)
     return {
-        "volumes": {str(path): {"bind": f"/call/{name}", "mode": "ro"} for path, name in seen.items()},
+        "volumes": {str(path): {"bind": f"/call/{place}", "mode": "ro"} for path, place in seen.items()},
         "working_dir": "/call",
         "network_mode": "host",
     }
