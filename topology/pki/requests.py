@@ -93,7 +93,7 @@ def parse(content: bytes) -> x509.CertificateSigningRequest:
         raise Refused(f"holds no request but: {(other[0] if other else b'broken PEM').decode().lower()}")
     try:
         return x509.load_pem_x509_csr(content) if blocks else x509.load_der_x509_csr(content)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise Refused(
             "is no certificate signing request that can be read (PEM or DER, as `openssl req -new` writes it)"
         ) from error
