@@ -693,4 +693,4 @@ def test_a_certificate_of_the_lab_serves_and_is_asked_with_by_openssl(desk: Desk
             server.terminate()
     assert "Verify return code: 0 (ok)" in done.stdout, done.stderr
     assert "HTTP/1.0 200 ok" in done.stdout
-    assert re.search(r"subject=CN ?= ?bro", done.stdout)
+    assert re.search(r"Subject: CN ?= ?bro", done.stdout)
