@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from docker.models.networks import Network
 
 READY_SECONDS = 180
+RELOAD_SECONDS = 30
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
 STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
 
@@ -449,9 +450,33 @@ def refresh_gateway(
         return
     if gateway.id in before:
         execute(gateway, ["nginx", "-t"])
-        execute(gateway, ["nginx", "-s", "reload"])
+        reload(gateway)
         progress.step(f"{host}: gateway reloaded")
     execute(gateway, ["sh", "-c", f"echo {wanted} > {STAMP}"])
+
+
+WORKERS = """\
+for process in /proc/[0-9]*; do
+    [ "$(tr -d '\\0' < $process/cmdline 2> /dev/null)" = "nginx: worker process" ] && echo $process
+done
+true
+"""
+"""Prints the workers that accept connections: those that finish under an old configuration say so in their title."""
+
+
+def reload(gateway: Container) -> None:
+    """Has nginx read its files again; returns when every new connection meets what it read.
+
+    Raises NotReady where the old configuration stays: nginx logs why, and goes on as before.
+    """
+    old = set(execute(gateway, ["sh", "-c", WORKERS]).split())
+    execute(gateway, ["nginx", "-s", "reload"])
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while not (now := set(execute(gateway, ["sh", "-c", WORKERS]).split())) or now & old:
+        if time.monotonic() > deadline:
+            log = bytes(gateway.logs(tail=15)).decode(errors="replace").strip()
+            raise NotReady(f"{gateway.name}: nginx does not take up its new configuration:\n{log}")
+        time.sleep(0.05)
 
 
 def fingerprint(folder: Path) -> bytes:
