@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import clients, hosts, lab, trust
+from topology.commands import certificates, clients, hosts, lab, trust
 from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -38,6 +38,7 @@ ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 for command in (lab.generate, lab.up, lab.down, lab.status, lab.check, clients.snippet, hosts.hosts):
     app.command()(command)
 app.add_typer(trust.app, name="trust")
+app.add_typer(certificates.app, name="certificates")
 
 
 def accident(error: Exception) -> tuple[str, int] | None:

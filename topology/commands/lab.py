@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -88,15 +90,20 @@ def status(
     as_json: Json = False,
 ) -> None:
     """What runs, how it is, and where it listens."""
+    from topology.report import certificates as report
     from topology.report import condition
-    from topology.runtime import stacks
+    from topology.runtime import certificates, stacks
 
     lab = open_lab(topology, out, instance)
     running, states = stacks.look(lab)
+    now = datetime.now(UTC)
+    warnings = report.warnings(certificates.look(lab, now), lab.folder, now)
     if as_json:
-        print(json.dumps(condition.as_json(running, states), indent=2))
-    else:
-        condition.show(running, states)
+        print(json.dumps(condition.as_json(running, states) | {"certificates": list(warnings)}, indent=2))
+        return
+    condition.show(running, states)
+    for line in warnings:
+        print(line)
 
 
 def check(
@@ -115,13 +122,17 @@ def check(
 
     lab = open_lab(topology, out, instance)
     running = stacks.running(lab)
+    elsewhere = running.held_elsewhere
     with shown_progress() as progress:
-        verdicts = checking.run(expectation.checks(lab.topology), running, only=only, progress=progress.detail)
+        checks = expectation.checks(lab.topology, elsewhere)
+        verdicts = checking.run(checks, running, only=only, progress=progress.detail)
+    left_out = expectation.left_out(lab.topology, elsewhere)
     if junit is not None:
         writing.write(junit, matrix.junit(verdicts).encode())
     if as_json:
         print(json.dumps(matrix.as_json(verdicts), indent=2))
+        print("\n".join(matrix.left_out_lines(left_out)), end="\n" if left_out else "", file=sys.stderr)
     else:
-        matrix.show(verdicts, expectation.left_out(lab.topology))
+        matrix.show(verdicts, left_out)
     if wrong := [verdict for verdict in verdicts if not verdict.ok]:
         raise CheckFailed(f"{len(wrong)} of {len(verdicts)} cells are wrong")

@@ -35,7 +35,10 @@ def path_fault(name: str, folder: Path, *, is_folder: bool = False) -> str | Non
 
 
 def authority_fault(file: Path) -> str | None:
-    """Somebody else's authority: one or more PEM certificates, the first one allowed to sign others."""
+    """Somebody else's authority: one or more PEM certificates, the first one allowed to sign others, one self-signed.
+
+    nginx takes nothing else for the end of a chain (OpenSSL without X509_V_FLAG_PARTIAL_CHAIN).
+    """
     from cryptography import x509
 
     chain = certificates(file)
@@ -47,6 +50,8 @@ def authority_fault(file: Path) -> str | None:
         is_authority = False
     if not is_authority:
         return "is not the certificate of an authority (CA:TRUE is missing); name the issuer's own certificate"
+    if not any(one.issuer == one.subject for one in chain):
+        return "is an intermediate without its root, which gateways trust nobody by; add the root to the file"
     return None
 
 

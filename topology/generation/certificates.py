@@ -1,23 +1,28 @@
 """What certificates a lab wants -> {path: bytes}, keeping what is still good.
 
 A certificate is kept as long as it is what the topology asks for, was signed by the authority that is there now, and
-has a third of its life left.  What cannot be made again, an authority's key, is never replaced.
+has a third of its life left.  What cannot be made again, an authority's key or a file of somebody else's, is never
+replaced.
+
+An identity in whose folder lies a request.pem has its key elsewhere: it is certified for the key of that request, and
+no key is made for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import ObjectIdentifier
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from topology.errors import InvalidInput
-from topology.pki import issuing
-from topology.pki.issuing import CLIENT_AUTH, CRL_DAYS, SERVER_AUTH, Credential, Issuer, PrivateKey
+from topology.pki import issuing, requests
+from topology.pki.issuing import CLIENT_AUTH, CRL_DAYS, SERVER_AUTH, Credential, Issuer, PrivateKey, PublicKey
 
 LEFT_BEFORE_RENEWAL = 1 / 3
 """A certificate or CRL with less of its life left than this is renewed."""
@@ -107,12 +112,29 @@ class Layout:
     certificates: str = "certificates"
 
 
+DEFAULT_LAYOUT = Layout()
+"""Of a lab without an instance's name."""
+
+
 @dataclass(frozen=True)
 class Issued:
-    """files: path below the lab's folder -> content, the complete set; changes: what is new, in sentences."""
+    """files: path below the lab's folder -> content, the complete set; changes: what is new, in sentences;
+    issuers: authority -> who signs its leaves."""
 
     files: Mapping[str, bytes]
     changes: tuple[str, ...]
+    issuers: Mapping[str, Issuer]
+
+
+@dataclass(frozen=True)
+class HeldElsewhere:
+    """The certificate of an identity whose key somebody else holds: they sent a request."""
+
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def certificate_pem(self) -> bytes:
+        return b"".join(issuing.certificate_pem(one) for one in (self.certificate, *self.chain))
 
 
 @dataclass(frozen=True)
@@ -132,7 +154,9 @@ def service_folder(layout: Layout, host: str, service: str) -> str:
 class Bench:
     """What one run of `issue` works on.  It lives no longer than that call."""
 
+    lab: str
     existing: Mapping[str, bytes]
+    renew: Collection[str]
     now: datetime
     layout: Layout
     purposes: Mapping[str, tuple[ObjectIdentifier, ...]]
@@ -145,14 +169,22 @@ def mode(path: str) -> int:
     return 0o600 if path.endswith((".key", "key.pem", ".p12")) else 0o644
 
 
-def issue(wanted: Wanted, existing: Mapping[str, bytes], now: datetime, layout: Layout = Layout()) -> Issued:
+def issue(
+    wanted: Wanted,
+    existing: Mapping[str, bytes],
+    now: datetime,
+    layout: Layout = DEFAULT_LAYOUT,
+    renew: Collection[str] = (),
+) -> Issued:
     """All certificates, keys and CRLs of a lab; those that are still good come back byte for byte.
 
-    existing: path below the lab's folder -> content; now: the time, with its zone.
-    Raises InvalidInput where an authority's key is lost, unreadable or not its certificate's.
+    existing: path below the lab's folder -> content; now: the time, with its zone; renew: what is made anew in any
+    case, such as `identities.bro` and `hosts.server`.
+    Raises InvalidInput where an authority's key is lost, unreadable or not its certificate's, where somebody else's
+    certificate lies in the place of one of the lab's, and where a gateway would need a key that is held elsewhere.
     """
-    bench = Bench(existing, now, layout, purposes_of(wanted))
-    identities = {}
+    bench = Bench(wanted.lab, existing, renew, now, layout, purposes_of(wanted))
+    identities: dict[str, Credential | HeldElsewhere] = {}
     issuers = {one.name: issuer(bench, wanted.lab, one) for one in wanted.authorities}
     for identity in wanted.identities:
         identities[identity.name] = client(bench, identity, issuers[identity.authority][1])
@@ -166,11 +198,26 @@ def issue(wanted: Wanted, existing: Mapping[str, bytes], now: datetime, layout: 
             if i.authority == one.name
         }
         anchors[one.name] = anchor(bench, one, *issuers[one.name], revoked)
+        keep_signed(bench, one)
     for server in wanted.servers:
         serve(bench, server, issuers[server.authority][1])
     for host in wanted.hosts:
         equip(bench, host, anchors, identities)
-    return Issued(bench.files, tuple(bench.changes))
+    return Issued(bench.files, tuple(bench.changes), {name: leaves for name, (_, leaves) in issuers.items()})
+
+
+OWN_FILES = re.compile(
+    r"identities[^/]*/[^/]+/(?:certificate\.pem|key\.pem|bundle\.p12|request\.pem)"
+    r"|[^/]+/certificates[^/]*/(?:services/[^/]+/)?"
+    r"(?:server\.(?:pem|key)|client-authorities(?:\.crl)?\.pem|(?:upstream|identities)/[^/]+\.(?:pem|key))"
+    r"|(?:[^/]+/)*\.[^/]+\.[0-9a-f]{8}"
+)
+"""What `issue` makes and can make again, below the lab's folder, and what a killed run leaves of it."""
+
+
+def is_outdated(path: str) -> bool:
+    """Whether a file that `issue` does not want any more may be removed: nobody's but the lab's, and no authority's."""
+    return OWN_FILES.fullmatch(path) is not None
 
 
 # Authorities
@@ -266,8 +313,24 @@ def purposes_of(wanted: Wanted) -> dict[str, tuple[ObjectIdentifier, ...]]:
     }
 
 
+def signed_folder(layout: Layout, authority: str) -> str:
+    """Server certificates for keys that are held elsewhere: an authority knows what it has signed."""
+    return f"{layout.authorities}/{authority}/signed"
+
+
+def keep_signed(bench: Bench, wanted: WantedAuthority) -> None:
+    folder = f"{signed_folder(bench.layout, wanted.name)}/"
+    bench.files.update({path: content for path, content in bench.existing.items() if path.startswith(folder)})
+
+
 def take_authority(bench: Bench, given: GivenAuthority) -> Anchor:
+    """Somebody else's authority.  InvalidInput where one of the lab's own lies in its place."""
     folder = f"{bench.layout.authorities}/{given.name}"
+    if f"{folder}/key.pem" in bench.existing:
+        raise InvalidInput(
+            f"{folder}/key.pem: the key of an authority that the topology takes from a file now; "
+            f"move the folder {folder} away, or give the authority another name"
+        )
     bench.files[f"{folder}/certificate.pem"] = given.certificate
     if given.crl:
         bench.files[f"{folder}/crl.pem"] = given.crl
@@ -316,22 +379,84 @@ def crl_has_life_left(found: x509.CertificateRevocationList, now: datetime) -> b
 # Leaves
 
 
-def client(bench: Bench, wanted: WantedIdentity, signer: Issuer) -> Credential:
+def client(bench: Bench, wanted: WantedIdentity, signer: Issuer) -> Credential | HeldElsewhere:
     folder = f"{bench.layout.identities}/{wanted.name}"
-    template = [issuing.general_name(text) for text in wanted.san]
+    if f"{folder}/request.pem" in bench.existing:
+        return certify(bench, wanted, signer, folder)
 
     def make() -> Credential:
         key = issuing.new_key(wanted.key)
         return issuing.issue_client(wanted.common_name, wanted.san, key, signer, days=wanted.days, now=bench.now)
 
-    subject = issuing.client_subject(wanted.common_name)
     paths = (f"{folder}/certificate.pem", f"{folder}/key.pem")
-    fits = fitting(bench, subject, template, wanted.key, wanted.days, CLIENT_AUTH, signer)
-    credential = leaf(bench, f"identity {wanted.name}", paths, fits, make)
+    fits = fitting_client(bench, wanted, wanted.key, signer)
+    credential = leaf(bench, f"identity {wanted.name}", paths, fits, make, anew=in_topology(wanted) in bench.renew)
     bundle_path = f"{folder}/bundle.p12"
     kept = bench.existing.get(bundle_path) if paths_unchanged(bench, paths) else None
     bench.files[bundle_path] = kept or issuing.bundle(wanted.name, credential)
     return credential
+
+
+def in_topology(wanted: WantedIdentity | WantedServer) -> str:
+    """Where an identity or a host stands in the topology file."""
+    return f"identities.{wanted.name}" if isinstance(wanted, WantedIdentity) else f"hosts.{wanted.host}"
+
+
+def fitting_client(
+    bench: Bench, wanted: WantedIdentity, key: str | PublicKey, signer: Issuer
+) -> Callable[[Credential | HeldElsewhere], str | None]:
+    names = [issuing.general_name(text) for text in wanted.san]
+    subject = issuing.client_subject(wanted.common_name)
+    return fitting(bench, subject, names, key, wanted.days, CLIENT_AUTH, signer)
+
+
+def certify(bench: Bench, wanted: WantedIdentity, signer: Issuer, folder: str) -> HeldElsewhere:
+    """An identity whose key somebody else holds: its certificate, kept or signed anew for the key of the request."""
+    request_path, path = f"{folder}/request.pem", f"{folder}/certificate.pem"
+    request = read_request(bench.existing[request_path], request_path, wanted, folder)
+    chain = read_certificates(bench.existing.get(path, b""))
+    found = HeldElsewhere(chain[0], tuple(chain[1:])) if chain else None
+    reason = fitting_client(bench, wanted, request.key, signer)(found) if found else "there was none"
+    bench.files[request_path] = bench.existing[request_path]
+    if found and reason is None and in_topology(wanted) not in bench.renew:
+        bench.files[path] = bench.existing[path]
+        return found
+    certificate = issuing.certify_client(
+        wanted.common_name, wanted.san, request.key, signer, days=wanted.days, now=bench.now
+    )
+    made = HeldElsewhere(certificate, signer.chain)
+    bench.files[path] = made.certificate_pem()
+    told = f"signed its request ({reason or 'as asked'}); hand {path} to whoever holds the key"
+    bench.changes.append(f"identity {wanted.name}: {told}")
+    return made
+
+
+def read_request(content: bytes, file: str, wanted: WantedIdentity, folder: str) -> requests.Request:
+    """The request of an identity, as it was signed once; InvalidInput where it could not be signed now."""
+    advice = (
+        "have a new request made and sign that (`mtls-lab certificates sign`), "
+        f"or remove the folder {folder} for an identity with a key of the lab's own"
+    )
+    try:
+        request = requests.read(content)
+    except requests.Refused as error:
+        raise InvalidInput(f"{file}: {error}; {advice}") from error
+    if wrong := misfit_of(request, wanted):
+        raise InvalidInput(f"{file}: {wrong}; {advice}")
+    return request
+
+
+def misfit_of(request: requests.Request, wanted: WantedIdentity | WantedServer) -> str | None:
+    """Why a request is not one for an identity or a host of the topology, or None."""
+    if isinstance(wanted, WantedIdentity):
+        names = [issuing.general_name(text) for text in wanted.san]
+        return requests.misfit(
+            request, common_names=(wanted.common_name,), alternative_names=names, purpose=CLIENT_AUTH
+        )
+    domains = (wanted.domain, *wanted.aliases)
+    return requests.misfit(
+        request, common_names=domains, alternative_names=[x509.DNSName(name) for name in domains], purpose=SERVER_AUTH
+    )
 
 
 def take_identity(bench: Bench, given: GivenIdentity) -> Credential:
@@ -364,7 +489,8 @@ def serve(bench: Bench, wanted: WantedServer, signer: Issuer) -> None:
         folder, who = service_folder(bench.layout, wanted.host, wanted.service), f"{who}, service {wanted.service}"
     subject = issuing.server_subject(wanted.domain)
     fits = fitting(bench, subject, names, wanted.key, wanted.days, SERVER_AUTH, signer)
-    leaf(bench, who, (f"{folder}/server.pem", f"{folder}/server.key"), fits, make)
+    paths = (f"{folder}/server.pem", f"{folder}/server.key")
+    leaf(bench, who, paths, fits, make, anew=in_topology(wanted) in bench.renew)
 
 
 def leaf(
@@ -373,10 +499,21 @@ def leaf(
     paths: tuple[str, str],
     misfit: Callable[[Credential], str | None],
     make: Callable[[], Credential],
+    *,
+    anew: bool,
 ) -> Credential:
-    """A leaf and its key, kept where nothing speaks against it, else made.  misfit: the reason, None where it fits."""
+    """A leaf and its key, kept where nothing speaks against it, else made.
+
+    misfit: the reason, None where it fits; anew: it is made in any case.
+    """
     found = read_credential(*(bench.existing.get(path) for path in paths))
+    if found and is_foreign(found.certificate, bench.lab):
+        raise InvalidInput(
+            f"{paths[0]}: was issued by {found.certificate.issuer.rfc4514_string()}, not by this lab, and is not "
+            f"overwritten; move it and {paths[1]} away (an identity can name both: certificate, key_file)"
+        )
     reason = misfit(found) if found else "there was none" if bench.existing.get(paths[0]) is None else "unreadable"
+    reason = "as asked" if anew and found else reason
     if found and reason is None:
         for path in paths:
             bench.files[path] = bench.existing[path]
@@ -387,6 +524,12 @@ def leaf(
     return made
 
 
+def is_foreign(certificate: x509.Certificate, lab: str) -> bool:
+    """Whether somebody else issued it: all authorities of a lab have its name as their organisation."""
+    organisations = certificate.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return [one.value for one in organisations] != [lab]
+
+
 def paths_unchanged(bench: Bench, paths: Iterable[str]) -> bool:
     return all(bench.files[path] == bench.existing.get(path) for path in paths)
 
@@ -395,18 +538,21 @@ def fitting(
     bench: Bench,
     subject: x509.Name,
     names: Sequence[x509.GeneralName],
-    key: str,
+    key: str | PublicKey,
     days: int,
     purpose: ObjectIdentifier,
     signer: Issuer,
-) -> Callable[[Credential], str | None]:
-    """A judge of existing leaves: why one does not fit what is wanted, or None."""
+) -> Callable[[Credential | HeldElsewhere], str | None]:
+    """A judge of existing leaves: why one does not fit what is wanted, or None.
 
-    def misfit(found: Credential) -> str | None:
+    key: the kind of our own key, or the very key that somebody else holds.
+    """
+
+    def misfit(found: Credential | HeldElsewhere) -> str | None:
         one = found.certificate
         if one.subject != subject or names_of(one) != list(names):
             return "names changed"
-        if issuing.kind_of(found.key) != key or not same_key(one, found.key):
+        if not has_key(found, key):
             return "key changed"
         if not is_signed_by(one, signer) or found.chain != signer.chain:
             return "authority changed"
@@ -419,13 +565,25 @@ def fitting(
     return misfit
 
 
+def has_key(found: Credential | HeldElsewhere, wanted: str | PublicKey) -> bool:
+    if isinstance(found, HeldElsewhere):
+        return found.certificate.public_key() == wanted
+    return issuing.kind_of(found.key) == wanted and same_key(found.certificate, found.key)
+
+
 # Hosts
 
 
 def equip(
-    bench: Bench, wanted: HostCertificates, anchors: Mapping[str, Anchor], identities: Mapping[str, Credential]
+    bench: Bench,
+    wanted: HostCertificates,
+    anchors: Mapping[str, Anchor],
+    identities: Mapping[str, Credential | HeldElsewhere],
 ) -> None:
-    """Copies into a host's folder what its gateway reads: anchors are roots alone, so that callers send their chain."""
+    """Copies into a host's folder what its gateway reads: anchors are roots alone, so that callers send their chain.
+
+    InvalidInput where the gateway would need a key that is held elsewhere.
+    """
     folder = f"{wanted.host}/{bench.layout.certificates}"
     trusting = [folder] if wanted.client_authorities else []
     trusting += [service_folder(bench.layout, wanted.host, service) for service in wanted.services]
@@ -438,6 +596,12 @@ def equip(
         if anchors[name].crl:
             bench.files[f"{folder}/upstream/{name}.crl.pem"] = anchors[name].crl
     for name in wanted.identities:
+        if isinstance(identities[name], HeldElsewhere):
+            raise InvalidInput(
+                f"host {wanted.host}: a route of it attaches the identity {name}, whose key is held elsewhere "
+                f"(its request was signed); attach another identity, or remove the folder "
+                f"{bench.layout.identities}/{name} for one with a key of the lab's own"
+            )
         bench.files[f"{folder}/identities/{name}.pem"] = identities[name].certificate_pem()
         bench.files[f"{folder}/identities/{name}.key"] = bench.files[f"{bench.layout.identities}/{name}/key.pem"]
 

@@ -51,6 +51,12 @@ UNPRIVILEGED_USER = 10001
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 """Where a gateway's image keeps the public authorities."""
 
+OWN_INTERMEDIATES = 1
+"""Between a root of the lab and a leaf."""
+
+PARTNERS_INTERMEDIATES = 4
+"""Between somebody else's root and leaf: public authorities have up to three, companies' own as many as they like."""
+
 SERVICE_CERTIFICATES = "/etc/tls"
 """Where a service that terminates TLS itself finds its files."""
 
@@ -156,13 +162,15 @@ class Upstream:
 class Egress:
     """How a location calls another host: whom it expects there, and as whom it comes.
 
-    name: what the certificate there has to say; authority, crl: files, crl empty where there is none.
+    name: what the certificate there has to say; authority, crl: files, crl empty where there is none; depth: how many
+    intermediates may lie between the two.
     """
 
     name: str
     host_header: str
     authority: str
     crl: str
+    depth: int
     identity: str | None
 
 
@@ -592,13 +600,15 @@ def caller(description: Description, identity: Identity) -> str:
 def egress(topology: Topology, route: Route) -> Egress | None:
     if route.url is not None:
         parts = urlsplit(route.url)
-        return Egress(parts.hostname or "", parts.netloc, *anchor_files(topology, route.trust), route.identity)
+        files = anchor_files(topology, route.trust)
+        return Egress(parts.hostname or "", parts.netloc, *files, PARTNERS_INTERMEDIATES, route.identity)
     if route.host is None:
         return None
     remote = topology.hosts[route.host]
     if remote.tls is None:
         raise AssertionError(f"a route to plain host {route.host} passed validation")
-    return Egress(remote.domain, remote.domain, *anchor_files(topology, remote.tls.authority), route.identity)
+    files = anchor_files(topology, remote.tls.authority)
+    return Egress(remote.domain, remote.domain, *files, OWN_INTERMEDIATES, route.identity)
 
 
 def anchor_files(topology: Topology, authority: str) -> tuple[str, str]:

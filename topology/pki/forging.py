@@ -89,5 +89,5 @@ def forged(
 ) -> Credential:
     key = key or issuing.new_key("ecdsa-p256")
     names = [issuing.general_name(text) for text in san]
-    builder = issuing.leaf_builder(issuing.client_subject(common_name), names, key, issuer, purpose)
+    builder = issuing.leaf_builder(issuing.client_subject(common_name), names, key.public_key(), issuer, purpose)
     return Credential(issuing.sign(builder, issuer.key, start=start, end=end, serial=serial), key, issuer.chain)

@@ -8,7 +8,7 @@ extended key usage, both key identifiers, and a subjectAltName.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 
 BACKDATED = timedelta(hours=1)
 """notBefore lies in the past: the clocks of callers and servers differ."""
@@ -27,6 +28,9 @@ CRL_DAYS = 30
 
 BUNDLE_PASSWORD = "mtls-lab"  # noqa: S105 - documented, and beside the bare key
 """Java, NSS and macOS each treat an empty PKCS#12 password in a way of its own; the key beside it has none at all."""
+
+LEGACY_ROUNDS = 50_000
+"""Of old bundles' key derivation: what old systems take without limits of their own."""
 
 LONGEST_COMMON_NAME = 64
 """ub-common-name, RFC 5280 appendix A.1."""
@@ -191,42 +195,56 @@ def issue_server(
     domain: str, aliases: Sequence[str], key: PrivateKey, issuer: Issuer, *, days: int, now: datetime
 ) -> Credential:
     """A server certificate for a domain and its further names."""
+    certificate = certify_server(domain, aliases, key.public_key(), issuer, days=days, now=now)
+    return Credential(certificate, key, issuer.chain)
+
+
+def certify_server(
+    domain: str, aliases: Sequence[str], key: PublicKey, issuer: Issuer, *, days: int, now: datetime
+) -> x509.Certificate:
+    """The certificate alone, for a key that somebody else holds."""
     names = [x509.DNSName(name) for name in (domain, *aliases)]
     builder = leaf_builder(server_subject(domain), names, key, issuer, SERVER_AUTH)
-    certificate = sign(builder, issuer.key, start=now - BACKDATED, end=capped(issuer, now, days))
-    return Credential(certificate, key, issuer.chain)
+    return sign(builder, issuer.key, start=now - BACKDATED, end=capped(issuer, now, days))
 
 
 def issue_client(
     common_name: str, san: Sequence[str], key: PrivateKey, issuer: Issuer, *, days: int, now: datetime
 ) -> Credential:
     """A client certificate.  san: DNS names, URIs or e-mail addresses, as the topology writes them."""
+    certificate = certify_client(common_name, san, key.public_key(), issuer, days=days, now=now)
+    return Credential(certificate, key, issuer.chain)
+
+
+def certify_client(
+    common_name: str, san: Sequence[str], key: PublicKey, issuer: Issuer, *, days: int, now: datetime
+) -> x509.Certificate:
+    """The certificate alone, for a key that somebody else holds."""
     names = [general_name(text) for text in san]
     builder = leaf_builder(client_subject(common_name), names, key, issuer, CLIENT_AUTH)
-    certificate = sign(builder, issuer.key, start=now - BACKDATED, end=capped(issuer, now, days))
-    return Credential(certificate, key, issuer.chain)
+    return sign(builder, issuer.key, start=now - BACKDATED, end=capped(issuer, now, days))
 
 
 def leaf_builder(
     subject: x509.Name,
     names: Sequence[x509.GeneralName],
-    key: PrivateKey,
+    key: PublicKey,
     issuer: Issuer,
     purpose: ObjectIdentifier,
 ) -> x509.CertificateBuilder:
     """A leaf without dates and serial; the forger starts from it, too."""
-    encipherment = isinstance(key, rsa.RSAPrivateKey) and purpose == SERVER_AUTH
+    encipherment = isinstance(key, rsa.RSAPublicKey) and purpose == SERVER_AUTH
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject)
-        .public_key(key.public_key())
+        .public_key(key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(key_usage(encipherment=encipherment), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         # RFC 5280, 4.2.1.6: critical where the subject is empty.
         .add_extension(x509.SubjectAlternativeName(names), critical=not list(subject))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(key_identifier_of(issuer), critical=False)
     )
 
@@ -327,10 +345,28 @@ def key_pem(key: PrivateKey) -> bytes:
 
 def bundle(name: str, credential: Credential, password: str = BUNDLE_PASSWORD) -> bytes:
     """PKCS#12 with key, certificate and chain, in today's algorithms (AES-256, SHA-256)."""
+    return packed(name, credential, serialization.BestAvailableEncryption(password.encode()))
+
+
+def legacy_bundle(name: str, credential: Credential, password: str = BUNDLE_PASSWORD) -> bytes:
+    """PKCS#12 for old systems, which know 3DES and SHA-1 alone: Java 8 before update 301, Windows Server 2016, macOS
+    before 13."""
+    builder = serialization.PrivateFormat.PKCS12.encryption_builder()
+    builder = builder.kdf_rounds(LEGACY_ROUNDS).key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
+    encryption = builder.hmac_hash(hashes.SHA1()).build(password.encode())  # noqa: S303 - what old systems can check
+    return packed(name, credential, encryption)
+
+
+def packed(name: str, credential: Credential, encryption: serialization.KeySerializationEncryption) -> bytes:
     return pkcs12.serialize_key_and_certificates(
-        name.encode(),
-        credential.key,
-        credential.certificate,
-        list(credential.chain) or None,
-        serialization.BestAvailableEncryption(password.encode()),
+        name.encode(), credential.key, credential.certificate, list(credential.chain) or None, encryption
     )
+
+
+def truststore(certificates: Mapping[str, x509.Certificate], password: str = BUNDLE_PASSWORD) -> bytes:
+    """Java's truststore, a PKCS#12 whose entries carry Oracle's trustedKeyUsage attribute.
+
+    certificates: alias -> what is trusted.
+    """
+    entries = [pkcs12.PKCS12Certificate(one, alias.encode()) for alias, one in certificates.items()]
+    return pkcs12.serialize_java_truststore(entries, serialization.BestAvailableEncryption(password.encode()))

@@ -83,7 +83,7 @@ def wait_until_served(
     deadline: on the monotonic clock; alarm: called between attempts, raises where waiting is in vain.
     Raises NotReady with the routes and what they answered last; at once where an answer is a refusal.
     """
-    waiting = first_successes(expectation.checks(lab.topology))
+    waiting = first_successes(expectation.checks(lab.topology, lab.held_elsewhere))
     pause = 0.05
     while waiting:
         verdicts = run(waiting, lab)

@@ -11,7 +11,7 @@ The rules are nginx's, measured; TLS 1.2 and 1.3 alike:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
@@ -98,9 +98,12 @@ class LeftOut:
     why: str
 
 
-def checks(topology: Topology) -> tuple[Check, ...]:
-    """Every caller on every route of every host, in the order of the file."""
-    return tuple(
+def checks(topology: Topology, elsewhere: Collection[str] = ()) -> tuple[Check, ...]:
+    """Every caller on every route of every host, in the order of the file.
+
+    elsewhere: identities whose key somebody else holds, so that nobody here can show them.
+    """
+    every = tuple(
         check
         for host, described in topology.hosts.items()
         for prefix in described.routes
@@ -113,11 +116,19 @@ def checks(topology: Topology) -> tuple[Check, ...]:
         if service.tls is not None
         for check in service_checks(topology, host, service)
     )
+    return tuple(check for check in every if check.caller not in elsewhere)
 
 
-def left_out(topology: Topology) -> tuple[LeftOut, ...]:
+def left_out(topology: Topology, elsewhere: Collection[str] = ()) -> tuple[LeftOut, ...]:
     """What `checks` has no cells for, and why."""
-    return tuple(one for name in topology.hosts for one in left_out_at(topology, name))
+    return (
+        *(one for name in topology.hosts for one in left_out_at(topology, name)),
+        *(
+            LeftOut("identity", name, "its key is held elsewhere, so nobody here can show it")
+            for name in topology.identities
+            if name in elsewhere
+        ),
+    )
 
 
 def left_out_at(topology: Topology, name: str) -> Iterator[LeftOut]:

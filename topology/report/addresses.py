@@ -30,7 +30,7 @@ def port_part(port: int, default: int) -> str:
 def curl_lines(running: RunningLab) -> tuple[tuple[str, str], ...]:
     """(route as read, curl line) for each route that lets somebody in; paths are relative to the current folder."""
     lines: dict[str, str] = {}
-    for check in expectation.checks(running.topology):
+    for check in expectation.checks(running.topology, running.held_elsewhere):
         where = f"{check.host} {f':{check.port}' if check.port else ''}{check.path}"
         if check.expected == 200 and where not in lines:
             lines[where] = curl_line(running, check.host, check.path, check.caller, check.port)

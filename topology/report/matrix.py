@@ -24,10 +24,14 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
-    for absent in left_out:
-        console.print(Text(f"- {absent.host} {absent.route}".rstrip() + f": left out: {absent.why}"))
+    for line in left_out_lines(left_out):
+        console.print(Text(line))
     as_expected = len(verdicts) - len(wrong)
     console.print(Text(f"{len(verdicts)} cells: {as_expected} as the topology says, {len(wrong)} wrong"))
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    return [f"- {absent.host} {absent.route}".rstrip() + f": left out: {absent.why}" for absent in left_out]
 
 
 def tables(host: str, verdicts: Sequence[Verdict], width: int) -> Iterator[Table]:

@@ -37,6 +37,13 @@ class RunningLab:
     authorities: Path
     identities: Path
 
+    @property
+    def held_elsewhere(self) -> frozenset[str]:
+        """Identities whose key somebody else holds: a request lies in the place of it."""
+        return frozenset(
+            name for name in self.topology.identities if (self.identities / name / "request.pem").is_file()
+        )
+
     def anchor(self, host: str) -> Path:
         """The file with the authority that vouches for a host's certificate, and for those of its services."""
         tls = self.topology.hosts[host].tls

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from docker.models.networks import Network
 
 READY_SECONDS = 180
+RELOAD_SECONDS = 30
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
 STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
 
@@ -162,12 +163,18 @@ def refuse_foreign(client: DockerClient, lab: Lab) -> None:
         for container in client.containers.list(
             all=True, filters={"label": f"com.docker.compose.project={lab.project(host)}"}
         ):
-            folder = container.labels.get("com.docker.compose.project.working_dir", "")
-            if folder and Path(folder) != lab.folder / host:
+            folder = folder_of(container)
+            if folder is not None and folder != lab.folder / host:
                 raise InvalidInput(
                     f"project {lab.project(host)} is already running from {folder}; "
                     "take it down there, or give this one another name with --instance"
                 )
+
+
+def folder_of(container: Container) -> Path | None:
+    """The folder of the stack that a container was started from."""
+    folder = container.labels.get("com.docker.compose.project.working_dir", "")
+    return Path(folder) if folder else None
 
 
 def refuse_taken_ports(client: DockerClient, lab: Lab) -> None:
@@ -230,19 +237,27 @@ def nginx_folder(lab: Lab, networks: Networks) -> str:
 
 
 def issue_certificates(lab: Lab, plan: planning.Plan, progress: Progress) -> None:
-    """Issues what is missing or no longer fits; keys belong to the user that the gateways run as."""
-    layout = certificates.Layout(
-        authorities=lab.authorities.name, identities=lab.identities.name, certificates=f"certificates{lab.suffix}"
-    )
-    issued = certificates.issue(plan.certificates, read_certificates(lab), datetime.now(UTC), layout)
+    """Issues what is missing or no longer fits."""
+    issued = certificates.issue(plan.certificates, read_certificates(lab), datetime.now(UTC), layout(lab))
     for line in issued.changes:
         progress.step(line)
-    for folder, owner in ((lab.authorities, None), (lab.identities, None)):
-        write_certificates(lab, issued.files, folder, owner)
+    store_certificates(lab, issued.files, progress)
+
+
+def layout(lab: Lab) -> certificates.Layout:
+    return certificates.Layout(
+        authorities=lab.authorities.name, identities=lab.identities.name, certificates=f"certificates{lab.suffix}"
+    )
+
+
+def store_certificates(lab: Lab, files: Mapping[str, bytes], progress: Progress) -> None:
+    """Writes a lab's certificates; keys belong to the user that the gateways run as.  files: the complete set."""
+    for folder in (lab.authorities, lab.identities):
+        write_certificates(lab, files, folder, None, progress)
     for host in lab.topology.hosts:
         folder = lab.certificates(host)
         writing.make_folder(folder)
-        write_certificates(lab, issued.files, folder, gateway_owner())
+        write_certificates(lab, files, folder, gateway_owner(), progress)
 
 
 def read_certificates(lab: Lab) -> dict[str, bytes]:
@@ -254,16 +269,24 @@ def read_certificates(lab: Lab) -> dict[str, bytes]:
     }
 
 
-def write_certificates(lab: Lab, files: Mapping[str, bytes], folder: Path, owner: tuple[int, int] | None) -> None:
+def write_certificates(
+    lab: Lab, files: Mapping[str, bytes], folder: Path, owner: tuple[int, int] | None, progress: Progress
+) -> None:
+    """The files of one folder.  What is outdated goes; what was never the lab's, or cannot be made again, stays."""
     below = {
         path: (content, certificates.mode(path))
         for path, content in files.items()
         if (lab.folder / path).is_relative_to(folder)
     }
     writing.write_all(lab.folder, below, owner)
-    for path in writing.files_below(folder):
-        if str(path.relative_to(lab.folder)) not in below:
-            writing.remove(path)
+    for file in writing.files_below(folder):
+        path = str(file.relative_to(lab.folder))
+        if path in below:
+            continue
+        if certificates.is_outdated(path):
+            writing.remove(file)
+        elif folder != lab.authorities:
+            progress.step(f"{file}: is not the lab's, and left alone")
 
 
 def gateway_owner() -> tuple[int, int] | None:
@@ -427,9 +450,33 @@ def refresh_gateway(
         return
     if gateway.id in before:
         execute(gateway, ["nginx", "-t"])
-        execute(gateway, ["nginx", "-s", "reload"])
+        reload(gateway)
         progress.step(f"{host}: gateway reloaded")
     execute(gateway, ["sh", "-c", f"echo {wanted} > {STAMP}"])
+
+
+WORKERS = """\
+for process in /proc/[0-9]*; do
+    [ "$(tr -d '\\0' < $process/cmdline 2> /dev/null)" = "nginx: worker process" ] && echo $process
+done
+true
+"""
+"""Prints the workers that accept connections: those that finish under an old configuration say so in their title."""
+
+
+def reload(gateway: Container) -> None:
+    """Has nginx read its files again; returns when every new connection meets what it read.
+
+    Raises NotReady where the old configuration stays: nginx logs why, and goes on as before.
+    """
+    old = set(execute(gateway, ["sh", "-c", WORKERS]).split())
+    execute(gateway, ["nginx", "-s", "reload"])
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while not (now := set(execute(gateway, ["sh", "-c", WORKERS]).split())) or now & old:
+        if time.monotonic() > deadline:
+            log = bytes(gateway.logs(tail=15)).decode(errors="replace").strip()
+            raise NotReady(f"{gateway.name}: nginx does not take up its new configuration:\n{log}")
+        time.sleep(0.05)
 
 
 def fingerprint(folder: Path) -> bytes:

@@ -1,0 +1,51 @@
+"""A reload is over when every new connection meets the new configuration; nginx itself returns before that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from topology.errors import NotReady
+from topology.runtime import stacks
+
+
+class Gateway:
+    """A container whose workers change as the given answers say, one for each look."""
+
+    name = "lab-host-gateway-1"
+
+    def __init__(self, *looks: str) -> None:
+        self.looks = list(looks)
+        self.asked: list[Sequence[str]] = []
+
+    def exec_run(self, command: Sequence[str], **_: object) -> tuple[int, bytes]:
+        self.asked.append(command)
+        if command[0] == "nginx":
+            return 0, b""
+        return 0, (self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]).encode()
+
+    def logs(self, **_: object) -> bytes:
+        return b"[emerg] bind() to 10.0.0.9:8080 failed"
+
+
+def reload(gateway: Any) -> None:
+    stacks.reload(gateway)
+
+
+def test_it_waits_until_the_last_old_worker_accepts_no_more() -> None:
+    looks = ("/proc/7\n/proc/8\n", "/proc/7\n/proc/8\n/proc/20\n", "", "/proc/8\n/proc/20\n", "/proc/20\n/proc/21\n")
+    gateway = Gateway(*looks)
+    reload(gateway)
+
+    assert gateway.looks == ["/proc/20\n/proc/21\n"]
+    assert gateway.asked[1] == ["nginx", "-s", "reload"]
+
+
+def test_a_configuration_that_is_not_taken_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nginx goes on with the old one, and only logs why."""
+    monkeypatch.setattr(stacks, "RELOAD_SECONDS", 0)
+
+    with pytest.raises(NotReady, match=r"does not take up its new configuration:\n\[emerg\] bind\(\)"):
+        reload(Gateway("/proc/7\n"))
