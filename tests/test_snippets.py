@@ -12,7 +12,7 @@ import pytest
 from tests.test_generation import LABS
 from topology import cli
 from topology.description.loading import load
-from topology.errors import NotReady
+from topology.errors import InvalidInput, NotReady
 from topology.report import calls, snippets
 from topology.runtime import engine
 from topology.runtime.running import Endpoint, RunningLab, as_published
@@ -94,6 +94,17 @@ def test_a_call_as_nobody_shows_nothing() -> None:
         code = snippets.code(language, call)
         assert "identities/" not in code
         assert "ssl_ca/certificate.pem" in code
+
+
+def test_nobody_shows_a_certificate_whose_key_is_elsewhere(tmp_path: Path) -> None:
+    lab = published("two-host", tmp_path)
+    folder = lab.identities / "bro"
+    folder.mkdir(parents=True)
+    assert calls.call(lab, "server", "bro", None).shown is not None
+
+    (folder / "request.pem").touch()
+    with pytest.raises(InvalidInput, match="its key is held elsewhere"):
+        calls.call(lab, "server", "bro", None)
 
 
 @EVERY

@@ -97,6 +97,8 @@ def call(lab: RunningLab, host: str | None, identity: str | None, route: str | N
     if identity is not None and identity not in lab.topology.identities:
         listed = choices(identity, lab.topology.identities)
         raise InvalidInput(f"--as {printable(identity)}: no such identity; {listed}")
+    if identity in lab.held_elsewhere:
+        raise InvalidInput(f"--as {identity}: its key is held elsewhere, and only there can code show it")
     to = destination(lab.topology, name, identity, route)
     described = lab.topology.hosts[name]
     encrypted = described.tls is not None or to.passed is not None
