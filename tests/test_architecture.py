@@ -37,7 +37,8 @@ STARTS_PROCESSES = {
 of what stacks returns."""
 
 TALKS_TO_THE_ENGINE = {
-    "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "runtime/networking.py", "pytest_plugin.py"
+    "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "runtime/networking.py", "runtime/acme.py",
+    "pytest_plugin.py",
 }  # fmt: skip
 
 WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py"}

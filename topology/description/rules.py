@@ -383,9 +383,10 @@ def acme_host(value: Any, host: str, described: Mapping[str, Any]) -> Found:
     for field in ("authority", "days", "key"):
         if field in tls:
             yield (*here, field), "not together with `acme`: the ACME server decides on that; remove it"
-    if "directory" not in tls and absent(value, "authorities"):
+    ours = [name for name in mapping(value, "authorities") if not is_foreign(value, name)]
+    if "directory" not in tls and not ours and (absent(value, "authorities") or mapping(value, "authorities")):
         message = "the lab's ACME server needs a certificate of its own, and nobody signs it"
-        yield (*here, "acme"), f"{message}; add one to `authorities`"
+        yield (*here, "acme"), f"{message}; add one of ours to `authorities`"
     if ACME in mapping(value, "authorities"):
         message = f"no authority can be called '{ACME}' in a lab with `acme`: it stands for the ACME server's own"
         yield ("authorities", ACME), f"{message}; choose another"

@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
+from topology.description.model import ACME
 from topology.errors import InvalidInput
 from topology.pki import issuing, requests
 from topology.pki.issuing import CLIENT_AUTH, CRL_DAYS, SERVER_AUTH, Credential, Issuer, PrivateKey, PublicKey
@@ -82,7 +83,8 @@ class WantedServer:
 class HostCertificates:
     """What one host's gateway needs besides its own certificate.
 
-    services: those that ask for client certificates themselves, and need to know whose.
+    services: those that ask for client certificates themselves, and need to know whose; acme: the authority that
+    vouches for the lab's own ACME server, where the host asks that one for its certificate, else empty.
     """
 
     host: str
@@ -90,6 +92,7 @@ class HostCertificates:
     upstream_authorities: tuple[str, ...]
     identities: tuple[str, ...]
     services: tuple[str, ...] = ()
+    acme: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,9 @@ def issue(
         identities[identity.name] = client(bench, identity, issuers[identity.authority][1])
     for given in wanted.given_identities:
         identities[given.name] = take_identity(bench, given)
-    anchors = {one.name: take_authority(bench, one) for one in wanted.given_authorities}
+    anchors = {
+        one.name: take_authority(bench, one) for one in [*wanted.given_authorities, *acme_authority(bench, wanted)]
+    }
     for one in wanted.authorities:
         revoked = {
             identities[i.name].certificate.serial_number: i.revoked
@@ -209,7 +214,7 @@ def issue(
 OWN_FILES = re.compile(
     r"identities[^/]*/[^/]+/(?:certificate\.pem|key\.pem|bundle\.p12|request\.pem)"
     r"|[^/]+/certificates[^/]*/(?:services/[^/]+/)?"
-    r"(?:server\.(?:pem|key)|client-authorities(?:\.crl)?\.pem|(?:upstream|identities)/[^/]+\.(?:pem|key))"
+    r"(?:server\.(?:pem|key)|client-authorities(?:\.crl)?\.pem|(?:upstream|identities|acme)/[^/]+\.(?:pem|key))"
     r"|(?:[^/]+/)*\.[^/]+\.[0-9a-f]{8}"
 )
 """What `issue` makes and can make again, below the lab's folder, and what a killed run leaves of it."""
@@ -221,6 +226,18 @@ def is_outdated(path: str) -> bool:
 
 
 # Authorities
+
+
+def acme_root(layout: Layout) -> str:
+    """Where the root of the lab's own ACME server lies.  The server makes it, and `up` asks for it."""
+    return f"{layout.authorities}/{ACME}/certificate.pem"
+
+
+def acme_authority(bench: Bench, wanted: Wanted) -> list[GivenAuthority]:
+    """The lab's own ACME server as an authority, where it has one, and that has said what its root is."""
+    root = bench.existing.get(acme_root(bench.layout))
+    wants_it = any(host.acme or ACME in host.upstream_authorities for host in wanted.hosts)
+    return [GivenAuthority(ACME, root, b"")] if root and wants_it else []
 
 
 def issuer(bench: Bench, lab: str, wanted: WantedAuthority) -> tuple[Issuer, Issuer]:
@@ -591,7 +608,13 @@ def equip(
     for place in trusting:
         bench.files[f"{place}/client-authorities.pem"] = b"".join(ended(one.root) for one in trusted)
         bench.files[f"{place}/client-authorities.crl.pem"] = b"".join(ended(one.crl) for one in trusted)
+    if wanted.acme:
+        bench.files[f"{folder}/acme/server-authority.pem"] = anchors[wanted.acme].root
+        if ACME in anchors:
+            bench.files[f"{folder}/acme/root.pem"] = anchors[ACME].root
     for name in wanted.upstream_authorities:
+        if name == ACME and name not in anchors:
+            continue  # the lab's own ACME server makes its root when it starts
         bench.files[f"{folder}/upstream/{name}.pem"] = anchors[name].root
         if anchors[name].crl:
             bench.files[f"{folder}/upstream/{name}.crl.pem"] = anchors[name].crl

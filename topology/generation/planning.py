@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from topology.description import catalog
 from topology.description.loading import Description
 from topology.description.model import (
-    ACME,
     SYSTEM,
     FromEnvironment,
     Host,
@@ -25,7 +24,7 @@ from topology.description.model import (
 )
 from topology.description.sources import content_hash, files
 from topology.errors import InvalidInput
-from topology.generation import pages
+from topology.generation import acme, pages
 from topology.generation.addressing import GATEWAY_SLOT, Network, Networks, default_networks, slots
 from topology.generation.certificates import (
     GivenAuthority,
@@ -236,6 +235,7 @@ class HostPlan:
     verify_client: str
     http_port: str
     https_port: str
+    listen_address: str
     redirect: Redirect | None
     gateway_image: str
     health_command: tuple[str, ...]
@@ -255,11 +255,12 @@ class HostPlan:
     has_pages: bool
     own_pages: bool
     has_files: bool
+    certbot: acme.Certbot | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """copies: path below the lab's folder -> the author's file that is copied there."""
+    """copies: path below the lab's folder -> the author's file that is copied there; acme_server: the lab's own."""
 
     lab: str
     hosts: tuple[HostPlan, ...]
@@ -267,6 +268,7 @@ class Plan:
     certificates: Wanted
     networks: Networks
     copies: tuple[tuple[str, Path], ...]
+    acme_server: acme.Server | None
 
     def host(self, name: str) -> HostPlan:
         return next(host for host in self.hosts if host.name == name)
@@ -284,10 +286,10 @@ def plan(description: Description, networks: Networks | None = None) -> Plan:
     """
     topology = description.topology
     images = {(h, s): image_of(description, h, s) for h, host in topology.hosts.items() for s in host.services}
-    gateway_image = build("gateway", catalog.shipped_services() / "gateway", {})
+    tools = tool_images(topology)
     actual = networks or default_networks_of(topology)
-    hosts = tuple(plan_host(description, name, actual, images, gateway_image) for name in topology.hosts)
-    builds = {image.tag: image for image in (gateway_image, *images.values()) if isinstance(image, ImageBuild)}
+    hosts = tuple(plan_host(description, name, actual, images, tools) for name in topology.hosts)
+    builds = {image.tag: image for image in (*tools.values(), *images.values()) if isinstance(image, ImageBuild)}
     return Plan(
         lab=topology.name,
         hosts=hosts,
@@ -295,6 +297,7 @@ def plan(description: Description, networks: Networks | None = None) -> Plan:
         certificates=wanted_certificates(description),
         networks=actual,
         copies=tuple(copy for name in topology.hosts for copy in copies(description, name)),
+        acme_server=acme_server(topology, tools),
     )
 
 
@@ -324,6 +327,13 @@ def image_of(description: Description, host: str, name: str) -> ImageBuild | str
     return build(kind.name, kind.folder, {"BASE_PATH": path} if kind.base_path else {})
 
 
+def tool_images(topology: Topology) -> dict[str, ImageBuild]:
+    """The images that belong to no service: every host's gateway, and what a certificate by ACME takes."""
+    certbot = ["certbot"] if acme.clients(topology) else []
+    server = [acme.SERVER] if acme.has_server(topology) else []
+    return {name: build(name, catalog.shipped_services() / name, {}) for name in ("gateway", *certbot, *server)}
+
+
 def build(name: str, folder: Path, arguments: Mapping[str, str]) -> ImageBuild:
     tag = f"mtls-lab/{name}:{content_hash(folder, arguments)[:12]}"
     return ImageBuild(tag, folder, tuple(sorted(arguments.items())))
@@ -348,13 +358,13 @@ def plan_host(
     name: str,
     networks: Networks,
     images: Mapping[tuple[str, str], ImageBuild | str],
-    gateway_image: ImageBuild,
+    tools: Mapping[str, ImageBuild],
 ) -> HostPlan:
     topology = description.topology
     host = topology.hosts[name]
     default = default_networks_of(topology)
     inside, default_inside = networks.inside[name], default.inside[name]
-    internet_slots = slots(topology.hosts, networks.internet)
+    internet_slots = slots(on_the_internet(topology), networks.internet)
     service_slots = slots(host.services, inside)
 
     def gateway(other: str, address: str) -> Gateway:
@@ -370,8 +380,10 @@ def plan_host(
         verify_client=verify_client(host),
         http_port=str(host.publish.http or ""),
         https_port=str(host.publish.https or ""),
+        # An ACME server outside of the lab has to reach this host: there the machine's other addresses can be had.
+        listen_address="${MTLS_LAB_ADDRESS:-127.0.0.1}" if name in acme.keeps(topology) else "127.0.0.1",
         redirect=redirect(host),
-        gateway_image=gateway_image.tag,
+        gateway_image=tools["gateway"].tag,
         health_command=health_command(HEALTH_PORT, "/"),
         internet_address=compose_address("INTERNET", default.internet, internet_slots[name]),
         compose_inside_address=compose_address("INSIDE", default_inside, GATEWAY_SLOT),
@@ -406,6 +418,30 @@ def plan_host(
         has_pages="/" not in host.routes,
         own_pages=host.pages is not None,
         has_files=any(route.files is not None for route in host.routes.values()),
+        certbot=acme.certbot(host, tools["certbot"].tag, acme_address(topology)) if "certbot" in tools else None,
+    )
+
+
+def on_the_internet(topology: Topology) -> tuple[str, ...]:
+    """Who has an address on the network that stands for the internet; what comes last moves nobody else's."""
+    return (*topology.hosts, *([acme.FOLDER] if acme.has_server(topology) else []))
+
+
+def acme_address(topology: Topology) -> str:
+    """The address of the lab's own ACME server in Compose files; empty where there is none."""
+    default = default_networks_of(topology).internet
+    slot = slots(on_the_internet(topology), default).get(acme.FOLDER)
+    return compose_address("INTERNET", default, slot) if slot else ""
+
+
+def acme_server(topology: Topology, tools: Mapping[str, ImageBuild]) -> acme.Server | None:
+    if not acme.has_server(topology):
+        return None
+    return acme.Server(
+        project=f"{topology.name}-{acme.FOLDER}",
+        image=tools[acme.SERVER].tag,
+        compose_address=acme_address(topology),
+        authority=f"/etc/tls/upstream/{acme.signer(topology)}.pem",
     )
 
 
@@ -657,8 +693,11 @@ def wanted_certificates(description: Description) -> Wanted:
             for name, i in topology.identities.items()
             if i.certificate is None
         ),
-        servers=tuple(server for name in topology.hosts for server in wanted_servers(topology, name)),
-        hosts=tuple(host_certificates(topology, name) for name in topology.hosts),
+        servers=(
+            *(server for name in topology.hosts for server in wanted_servers(topology, name)),
+            *acme.server_certificates(topology),
+        ),
+        hosts=(*(host_certificates(topology, name) for name in topology.hosts), *acme.server_trust(topology)),
         given_authorities=tuple(
             GivenAuthority(name, given(description, a.certificate), given(description, a.crl) if a.crl else b"")
             for name, a in topology.authorities.items()
@@ -706,11 +745,12 @@ def host_certificates(topology: Topology, name: str) -> HostCertificates:
     return HostCertificates(
         host=name,
         client_authorities=host.client_certificates.authority if host.client_certificates else (),
-        upstream_authorities=unique(authority for authority in trusted if authority not in (SYSTEM, ACME)),
+        upstream_authorities=unique(authority for authority in trusted if authority != SYSTEM),
         identities=unique(route.identity for route in calls if route.identity),
         services=tuple(
             n for n, service in host.services.items() if service.tls and service.tls.client_certificate == "required"
         ),
+        acme=acme.signer(topology) if acme.asks_lab(host.tls) else "",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from topology.errors import InvalidInput
+from topology.generation import acme
 from topology.generation.planning import (
     CALLER_HEADERS,
     CERTIFICATE_FACTS,
@@ -41,6 +42,8 @@ def render(plan: Plan) -> dict[str, Content]:
     files: dict[str, Content] = {".gitignore": IGNORED}
     for host in plan.hosts:
         files |= {f"{host.name}/{path}": text for path, text in render_host(plan, host).items()}
+    if plan.acme_server is not None:
+        files |= {f"{acme.FOLDER}/{path}": text for path, text in render_acme(plan, plan.acme_server).items()}
     return files | {path: copied(file) for path, file in plan.copies}
 
 
@@ -52,7 +55,7 @@ def copied(file: Path) -> bytes:
 
 
 def render_host(plan: Plan, host: HostPlan) -> dict[str, str]:
-    files = {"compose.yaml": print_template("compose.yaml.jinja", plan, host, labels=labels(plan, host))}
+    files = {"compose.yaml": print_template("compose.yaml.jinja", plan, host, labels=labels(plan, host.name))}
     files |= {f"nginx/{name}": text for name, text in render_gateway(plan, host).items()}
     if host.has_pages and not host.own_pages:
         files["pages/index.html"] = print_template("index.html.jinja", plan, host)
@@ -81,7 +84,25 @@ def render_gateway(plan: Plan, host: HostPlan) -> dict[str, str]:
             receiver="another host",
             headers=(*FORWARDED_HEADERS, *nobody, *(one for one in removed if one[0] != "X-Forwarded-To")),
         ),
-    } | (partner_headers(plan, host) if any(location.partner for location in host.locations) else {})
+    } | {
+        **(partner_headers(plan, host) if any(location.partner for location in host.locations) else {}),
+        **({"start.sh": print_template("start.sh.jinja", plan, host)} if host.certbot else {}),
+    }
+
+
+def render_acme(plan: Plan, server: acme.Server) -> dict[str, str]:
+    """The stack of the lab's own ACME server."""
+    compose = (
+        environment()
+        .get_template("acme.yaml.jinja")
+        .render(
+            lab=plan.lab,
+            server=server,
+            labels=labels(plan, acme.FOLDER),
+            health_command=("CMD", *acme.root_command(server)),
+        )
+    )
+    return {"compose.yaml": compose, "pebble/pebble.json": acme.configuration()}
 
 
 def partner_headers(plan: Plan, host: HostPlan) -> dict[str, str]:
@@ -96,15 +117,16 @@ def partner_headers(plan: Plan, host: HostPlan) -> dict[str, str]:
     return {"partner-headers.conf": text}
 
 
-def labels(plan: Plan, host: HostPlan) -> Callable[[str], str]:
+def labels(plan: Plan, host: str) -> Callable[..., str]:
     """By labels the tool finds its own again, whatever happened to its files."""
 
-    def of(service: str) -> str:
+    def of(service: str, **more: str) -> str:
         values = {
             "mtls-lab.lab": plan.lab,
             "mtls-lab.instance": "${MTLS_LAB_INSTANCE:-}",
-            "mtls-lab.host": host.name,
+            "mtls-lab.host": host,
             "mtls-lab.service": service,
+            **{f"mtls-lab.{name}": value for name, value in more.items()},
         }
         return json.dumps({name: value for name, value in values.items() if value or name != "mtls-lab.service"})
 
@@ -120,6 +142,7 @@ def print_template(name: str, plan: Plan, host: HostPlan, **values: object) -> s
         health_port=HEALTH_PORT,
         ciphers=CIPHERS,
         service_certificates=SERVICE_CERTIFICATES,
+        gateway_start=acme.START,
         certificate_facts=tuple(CERTIFICATE_FACTS.items()),
         **values,
     )

@@ -17,7 +17,7 @@ from typing import Literal
 
 from topology.errors import LabError
 
-GENERATED = ("compose.yaml", "nginx", "pages", "files")
+GENERATED = ("compose.yaml", "nginx", "pages", "files", "pebble")
 """What generation owns in a host's folder; anything else there is left alone."""
 
 

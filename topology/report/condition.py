@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from topology.description.model import Host
 from topology.report import addresses
 from topology.runtime.running import RunningLab
 from topology.runtime.stacks import State
@@ -23,11 +24,22 @@ def as_json(running: RunningLab, states: Sequence[State]) -> dict[str, object]:
                 "domain": host.domain,
                 "urls": addresses.urls(running, name),
                 "gateway": {"health": health.get((name, "gateway"), "down")},
+                **({"certbot": {"health": health.get((name, "certbot"), "down")}} if gets_by_acme(host) else {}),
                 "services": {service: {"health": health.get((name, service), "down")} for service in host.services},
             }
             for name, host in running.topology.hosts.items()
         },
+        **{service: {"health": words(state)} for service, state in own_servers(running, states).items()},
     }
+
+
+def gets_by_acme(host: Host) -> bool:
+    return host.tls is not None and host.tls.acme
+
+
+def own_servers(running: RunningLab, states: Sequence[State]) -> dict[str, State]:
+    """What belongs to the lab and to no host of it: its own ACME server."""
+    return {state.service: state for state in states if state.host not in running.topology.hosts}
 
 
 def words(state: State) -> str:
@@ -43,7 +55,9 @@ def show(running: RunningLab, states: Sequence[State]) -> None:
     for name, host in running.topology.hosts.items():
         where = ", ".join(url for url in addresses.urls(running, name).values() if url)
         table.add_row(name, "gateway", health.get((name, "gateway"), "down"), where or "-")
-        for service in host.services:
+        for service in (*(["certbot"] if gets_by_acme(host) else []), *host.services):
             table.add_row("", service, health.get((name, service), "down"), "")
         table.add_section()
+    for service, state in own_servers(running, states).items():
+        table.add_row("", service, words(state), "")
     Console(highlight=False).print(table)

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, cast
 from topology.description.loading import Description
 from topology.description.model import Host, Topology
 from topology.errors import InvalidInput, NotReady
+from topology.generation import acme as acme_plan
 from topology.generation import certificates, planning, rendering, writing
 from topology.generation.addressing import Networks
-from topology.runtime import engine, images, networking
+from topology.runtime import acme, engine, images, networking
 from topology.runtime.progress import SILENT, Progress
 from topology.runtime.running import Endpoint, RunningLab
 
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 READY_SECONDS = 180
 RELOAD_SECONDS = 30
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
+ACME_INTERVAL = "MTLS_LAB_ACME_INTERVAL"
+PASSED_ON = (ACME_INTERVAL, "MTLS_LAB_ADDRESS")
+"""Variables of the caller's that reach Compose files: how many seconds certbot waits between two looks at its
+certificate; where a host with a certificate for the world listens, instead of 127.0.0.1."""
+
 STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
 
 
@@ -66,6 +72,12 @@ class Lab:
     @property
     def identities(self) -> Path:
         return self.folder / f"identities{self.suffix}"
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The hosts, and the lab's own ACME server where it has one: each a folder and a Compose project."""
+        own = (acme_plan.FOLDER,) if acme_plan.has_server(self.topology) else ()
+        return (*self.topology.hosts, *own)
 
     def project(self, host: str) -> str:
         return f"{self.topology.name}-{host}{self.suffix}"
@@ -115,8 +127,12 @@ def up(
         images.ensure([images.Image(i.tag, i.folder, dict(i.arguments)) for i in plan.images], progress)
         try:
             networking.ensure_internet(client, lab.internet, networks.internet, labels(lab))
+            start_acme_server(client, lab, plan, progress)
             environments = {h: variables(lab, h, networks, choose_ports) | values for h in lab.topology.hosts}
             start(lab, environments, start_host or compose_up, progress)
+            for host in acme_plan.clients(lab.topology):
+                progress.step(acme.obtain(container_of(client, lab, host, "certbot"), host))
+                acme.await_gateway(container_of(client, lab, host, "gateway"))
             remove_departed(client, lab, progress)
             wait_until_healthy(client, lab, progress)
             for host in lab.topology.hosts:
@@ -130,7 +146,10 @@ def up(
 
 
 def environment_values(lab: Lab) -> dict[str, str]:
-    """What the topology takes from the caller's environment; InvalidInput where that is not set."""
+    """What the topology takes from the caller's environment; InvalidInput where that is not set, or makes no sense."""
+    interval = os.environ.get(ACME_INTERVAL) or "1"
+    if not interval.isdecimal() or int(interval) == 0:
+        raise InvalidInput(f"{ACME_INTERVAL}={interval}: not a number of seconds; write one such as 43200, or unset it")
     wanted = planning.from_environment(lab.topology)
     if missing := [name for name in wanted if name not in os.environ]:
         raise InvalidInput(
@@ -159,7 +178,7 @@ def exclusively(lab: Lab, progress: Progress) -> Iterator[None]:
 
 def refuse_foreign(client: DockerClient, lab: Lab) -> None:
     """A project of the same name that was started from another folder is not ours to change."""
-    for host in lab.topology.hosts:
+    for host in lab.stacks:
         for container in client.containers.list(
             all=True, filters={"label": f"com.docker.compose.project={lab.project(host)}"}
         ):
@@ -236,9 +255,12 @@ def nginx_folder(lab: Lab, networks: Networks) -> str:
     return f"nginx{lab.suffix}" if lab.instance else "nginx-local"
 
 
-def issue_certificates(lab: Lab, plan: planning.Plan, progress: Progress) -> None:
-    """Issues what is missing or no longer fits."""
-    issued = certificates.issue(plan.certificates, read_certificates(lab), datetime.now(UTC), layout(lab))
+def issue_certificates(lab: Lab, plan: planning.Plan, progress: Progress, acme_root: bytes = b"") -> None:
+    """Issues what is missing or no longer fits.  acme_root: what the lab's own ACME server has said its root is."""
+    existing = read_certificates(lab)
+    if acme_root:
+        existing[certificates.acme_root(layout(lab))] = acme_root
+    issued = certificates.issue(plan.certificates, existing, datetime.now(UTC), layout(lab))
     for line in issued.changes:
         progress.step(line)
     store_certificates(lab, issued.files, progress)
@@ -254,14 +276,14 @@ def store_certificates(lab: Lab, files: Mapping[str, bytes], progress: Progress)
     """Writes a lab's certificates; keys belong to the user that the gateways run as.  files: the complete set."""
     for folder in (lab.authorities, lab.identities):
         write_certificates(lab, files, folder, None, progress)
-    for host in lab.topology.hosts:
+    for host in lab.stacks:
         folder = lab.certificates(host)
         writing.make_folder(folder)
         write_certificates(lab, files, folder, gateway_owner(), progress)
 
 
 def read_certificates(lab: Lab) -> dict[str, bytes]:
-    folders = [lab.authorities, lab.identities, *(lab.certificates(host) for host in lab.topology.hosts)]
+    folders = [lab.authorities, lab.identities, *(lab.certificates(host) for host in lab.stacks)]
     return {
         str(path.relative_to(lab.folder)): path.read_bytes()
         for folder in folders
@@ -294,19 +316,39 @@ def gateway_owner() -> tuple[int, int] | None:
     return (planning.UNPRIVILEGED_USER, planning.UNPRIVILEGED_USER) if os.geteuid() == 0 else None
 
 
-def variables(lab: Lab, host: str, networks: Networks, choose_ports: bool) -> dict[str, str]:
-    """What one host's Compose file takes from outside."""
+def start_acme_server(client: DockerClient, lab: Lab, plan: planning.Plan, progress: Progress) -> None:
+    """Starts the lab's own ACME server, if it has one, and has those who trust it take up its root."""
+    if plan.acme_server is None:
+        return
+    stamp = hashlib.sha256(fingerprint(lab.certificates(acme_plan.FOLDER))).hexdigest()
+    values = {**common_variables(lab, plan.networks), "MTLS_LAB_CERTIFICATES_HASH": stamp}
+    compose_up(lab, acme_plan.FOLDER, values)
+    server = container_of(client, lab, acme_plan.FOLDER, acme_plan.SERVER)
+    issue_certificates(lab, plan, progress, acme.read_root(server, plan.acme_server))
+    progress.step(f"{acme_plan.FOLDER}: the lab's ACME server answers")
+
+
+def common_variables(lab: Lab, networks: Networks) -> dict[str, str]:
+    """What every Compose file takes from outside."""
     user, group = gateway_owner() or (os.geteuid(), os.getegid())
-    passed = [f"MTLS_LAB_TLS_PORT_{port}" for port in passed_ports(lab.topology, host)]
-    ports = dict.fromkeys(["MTLS_LAB_HTTP_PORT", "MTLS_LAB_HTTPS_PORT", *passed], "") if choose_ports else {}
     return {
         "MTLS_LAB_USER": f"{user}:{group}",
         "MTLS_LAB_INSTANCE": lab.instance or "",
         "MTLS_LAB_CERTIFICATES": f"certificates{lab.suffix}",
-        "MTLS_LAB_NGINX": nginx_folder(lab, networks),
         "MTLS_LAB_INTERNET_NETWORK": lab.internet,
         "MTLS_LAB_INTERNET": networks.internet.prefix,
+    }
+
+
+def variables(lab: Lab, host: str, networks: Networks, choose_ports: bool) -> dict[str, str]:
+    """What one host's Compose file takes from outside."""
+    passed = [f"MTLS_LAB_TLS_PORT_{port}" for port in passed_ports(lab.topology, host)]
+    ports = dict.fromkeys(["MTLS_LAB_HTTP_PORT", "MTLS_LAB_HTTPS_PORT", *passed], "") if choose_ports else {}
+    return {
+        **common_variables(lab, networks),
+        "MTLS_LAB_NGINX": nginx_folder(lab, networks),
         "MTLS_LAB_INSIDE": networks.inside[host].prefix,
+        **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
         **ports,
     }
 
@@ -510,14 +552,27 @@ def down(lab: Lab, progress: Progress = SILENT) -> bool:
 def remove_everything(client: DockerClient, lab: Lab, progress: Progress = SILENT) -> bool:
     found, networks = containers(client, lab), client.networks.list(filters={"label": label_filters(lab)})
     remove(found, networks, progress)
-    return bool(found or networks)
+    return remove_volumes(client, lab) or bool(found or networks)
+
+
+def remove_volumes(client: DockerClient, lab: Lab) -> bool:
+    """Removes the lab's volumes, but those with certificates for the world: these cannot be had again at will."""
+    kept = {(host, acme_plan.CERTIFICATES_VOLUME) for host in acme_plan.keeps(lab.topology)}
+    worthless = [
+        volume
+        for volume in client.volumes.list(filters={"label": label_filters(lab)})
+        if (volume.attrs["Labels"].get("mtls-lab.host"), volume.attrs["Labels"].get("mtls-lab.volume")) not in kept
+    ]
+    for volume in worthless:
+        volume.remove()
+    return bool(worthless)
 
 
 def remove_departed(client: DockerClient, lab: Lab, progress: Progress) -> None:
     """Takes away the hosts that left the topology while the lab was up."""
 
     def has_left(labels: Mapping[str, str]) -> bool:
-        return labels.get("mtls-lab.host", "") not in ("", *lab.topology.hosts)
+        return labels.get("mtls-lab.host", "") not in ("", *lab.stacks)
 
     networks = client.networks.list(filters={"label": label_filters(lab)})
     remove(
