@@ -78,7 +78,7 @@ def test_the_directory_is_all_that_differs_on_a_real_machine() -> None:
     here, there = LAB, files(OUTSIDE)
     differing = {path for path in here.keys() & there.keys() if here[path] != there[path]}
 
-    assert differing == {"shop/compose.yaml", "desk/nginx/routes.conf"}
+    assert differing == {"shop/compose.yaml", "shop/pages/index.html", "desk/nginx/routes.conf"}
     assert 'ACME_DIRECTORY: "https://acme.example/directory"' in there["shop/compose.yaml"]
     assert "REQUESTS_CA_BUNDLE" not in there["shop/compose.yaml"]
     assert '"${MTLS_LAB_ADDRESS:-127.0.0.1}:${MTLS_LAB_HTTP_PORT-9680}:80"' in there["shop/compose.yaml"]

@@ -23,7 +23,7 @@ from topology.description.loading import load
 from topology.generation import acme as acme_plan
 from topology.proof import checking, expectation
 from topology.proof.probing import Direct, Files, tls_context
-from topology.runtime import engine, stacks
+from topology.runtime import engine, networking, stacks
 from topology.runtime.stacks import Lab
 
 pytestmark = pytest.mark.integration
@@ -243,6 +243,24 @@ def test_status_shows_who_is_at_it(shop: Asked, capsys: pytest.CaptureFixture[st
 
     assert told["hosts"]["shop"]["certbot"] == {"health": "healthy"}
     assert told["pebble"] == {"health": "healthy"}
+
+
+def test_compose_alone_is_enough(shop: Asked) -> None:
+    """A host's stack without its volumes, started by Compose and nothing else, gets its certificate and shows it."""
+    old, lab = shop.served(), shop.lab
+    networks = networking.choose(engine.connect(), lab.topology, lab.project, lab.internet)
+    values = stacks.variables(lab, "shop", networks, True)
+    stacks.run_compose([*stacks.compose_command(lab, "shop"), "down", "--volumes"], values)
+    stacks.run_compose([*stacks.compose_command(lab, "shop"), "up", "--detach", "--no-build"], values)
+
+    def shows_another() -> bool:
+        with contextlib.suppress(OSError):  # until it has one, the gateway refuses handshakes
+            return shop.served().serial_number != old.serial_number
+        return False
+
+    assert eventually(shows_another, 60)
+    assert eventually(lambda: shop.get("desk", "/shop/health") == 200)
+    assert shop.up() == 0
 
 
 # Bad luck
