@@ -217,6 +217,22 @@ def test_the_loop_looks_until_it_is_stopped(
     assert json.loads((renewal.SCRATCH / "outcome.json").read_text())["good"] is True
 
 
+@pytest.mark.parametrize(("name", "value"), [("ACME_INTERVAL", "soon"), ("ACME_DIRECTORY", None)])
+def test_an_environment_that_makes_no_sense_is_told(
+    renewal: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str | None,
+) -> None:
+    for variable, good in {"ACME_DIRECTORY": DIRECTORY, "ACME_DOMAINS": DOMAIN, "ACME_INTERVAL": "60"}.items():
+        monkeypatch.setenv(variable, good)
+    monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+
+    assert renewal.main(["once"]) == 2
+    assert capsys.readouterr().out.startswith("the environment is not what it should be: ")
+
+
 def test_a_volume_of_somebody_else_s_is_told(
     renewal: ModuleType, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

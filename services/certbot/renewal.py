@@ -353,7 +353,11 @@ def pause(interval: float, failures: int) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     socket.setdefaulttimeout(10)
-    settings = Settings.read(os.environ)
+    try:
+        settings = Settings.read(os.environ)
+    except (KeyError, ValueError) as error:
+        print(f"the environment is not what it should be: {error}; see ACME_DIRECTORY, ACME_DOMAINS, ACME_INTERVAL")
+        return 2
     if list(arguments) == ["once"]:
         outcome = once(settings)
         print(outcome.line)
