@@ -17,7 +17,7 @@ from topology.description import loading
 from topology.description.loading import Description
 from topology.errors import InvalidInput, NotReady
 from topology.generation import acme, certificates, planning, rendering
-from topology.generation.certificates import issue, read_certificates, with_acme_root
+from topology.generation.certificates import issue, read_certificates
 from topology.proof import expectation
 from topology.runtime import acme as running_acme
 from topology.runtime import stacks
@@ -115,8 +115,8 @@ def test_certbot_has_the_keys_and_the_gateway_reads_them() -> None:
 
 
 def issued(text: str, root: bytes = b"") -> dict[str, bytes]:
-    wanted = planning.wanted_certificates(parsed(text))
-    return dict(issue(with_acme_root(wanted, root) if root else wanted, {}, NOW).files)
+    existing = {certificates.acme_root(certificates.DEFAULT_LAYOUT): root} if root else {}
+    return dict(issue(planning.wanted_certificates(parsed(text)), existing, NOW).files)
 
 
 def test_those_who_verify_the_host_get_the_root_and_nobody_who_verifies_clients() -> None:
@@ -141,6 +141,25 @@ def test_before_the_server_has_said_its_root_the_rest_is_issued() -> None:
     assert "authorities/acme/certificate.pem" not in found
     assert "shop/certificates/server.pem" not in found
     assert not [path for path in found if path.startswith("acme/") and "key.pem" in path]
+
+
+def test_a_root_is_taken_up_and_kept_by_every_run() -> None:
+    """Whoever issues, `up` or `certificates`: what the server has said once stays until it says something else."""
+    wanted = planning.wanted_certificates(parsed(TEXT))
+    first = issue(wanted, {"authorities/acme/certificate.pem": FOREIGN_ROOT}, NOW).files
+
+    assert issue(wanted, first, NOW).files == first
+    outside = planning.wanted_certificates(parsed(OUTSIDE))
+    gone = first.keys() - issue(outside, first, NOW).files.keys()
+    assert {path for path in gone if certificates.is_outdated(path)} == {
+        "acme/certificates/server.pem",
+        "acme/certificates/server.key",
+        "acme/certificates/upstream/lab_ca.pem",
+        "acme/certificates/upstream/lab_ca.crl.pem",
+        "shop/certificates/acme/root.pem",
+        "shop/certificates/acme/server-authority.pem",
+        "desk/certificates/upstream/acme.pem",
+    }
 
 
 def test_the_first_authority_that_is_ours_vouches_for_the_server() -> None:
