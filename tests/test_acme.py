@@ -21,6 +21,7 @@ from topology.generation.certificates import issue, read_certificates
 from topology.proof import expectation
 from topology.runtime import acme as running_acme
 from topology.runtime import stacks
+from topology.runtime.lab import Lab
 
 LABS = Path(__file__).parents[1] / "fixtures" / "labs"
 TEXT = (LABS / "acme.yaml").read_text()
@@ -301,4 +302,4 @@ def test_an_interval_that_is_no_number_is_refused_before_anything_starts(monkeyp
     for wrong in ("soon", "0", "-5"):
         monkeypatch.setenv("MTLS_LAB_ACME_INTERVAL", wrong)
         with pytest.raises(InvalidInput, match=f"^MTLS_LAB_ACME_INTERVAL={wrong}: not a number of seconds"):
-            stacks.environment_values(stacks.Lab(parsed(TEXT), Path("out")))
+            stacks.environment_values(Lab(parsed(TEXT), Path("out")))

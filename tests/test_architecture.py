@@ -31,14 +31,15 @@ MAY_IMPORT_ALONE = {"proof/expectation.py": {"description"}}
 """The expectation never sees what was planned or generated: else a mistake there would be expected, too."""
 
 STARTS_PROCESSES = {
-    "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "machine/processes.py", "pytest_plugin.py"
+    "runtime/stacks.py", "runtime/engine.py", "runtime/contexts.py", "runtime/images.py", "machine/processes.py",
+    "pytest_plugin.py",
 }  # fmt: skip
-"""Compose for the stacks, its version, mmdebstrap; the tools of this machine's trust stores; the plugin names the type
-of what stacks returns."""
+"""Compose for the stacks, its version, ssh, mmdebstrap; the tools of this machine's trust stores; the plugin names the
+type of what stacks returns."""
 
 TALKS_TO_THE_ENGINE = {
-    "runtime/stacks.py", "runtime/engine.py", "runtime/images.py", "runtime/networking.py", "runtime/acme.py",
-    "pytest_plugin.py",
+    "runtime/stacks.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py", "runtime/images.py",
+    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "pytest_plugin.py",
 }  # fmt: skip
 
 WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py"}

@@ -21,7 +21,7 @@ from topology.description.loading import load
 from topology.proof import expectation
 from topology.runtime import certificates as runtime
 from topology.runtime import engine
-from topology.runtime.stacks import Lab
+from topology.runtime.lab import Lab
 
 TOPOLOGY = """
 name: paper

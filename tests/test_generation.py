@@ -13,6 +13,7 @@ from topology.description import loading
 from topology.description.loading import Description
 from topology.generation import planning, rendering, writing
 from topology.generation.addressing import Network, Networks
+from topology.generation.planning import Surroundings
 from topology.runtime.stacks import published_fields
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,8 @@ LAB_FILES = sorted(LABS.glob("*.yaml"))
 
 
 def files(description: Description, networks: Networks | None = None) -> dict[str, str]:
-    return rendering.render(planning.plan(description, networks))
+    moved = {h: Surroundings(networks.internet, network) for h, network in networks.inside.items()} if networks else {}
+    return rendering.render(planning.plan(description, moved))
 
 
 def changed(before: str, after: str) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import certifi
 import pytest
+from docker.errors import ImageNotFound
 
 from topology.description.sources import content_hash, files
 from topology.errors import InvalidInput, NotReady
@@ -118,3 +119,80 @@ def test_final_stages_take_nothing_of_a_company_s_ca(folder: Path) -> None:
     assert text.startswith(("ARG BASE=debian:trixie-slim", "# nginx")) or "ARG BASE=debian:trixie-slim" in text
     assert "company-ca.pem ./" not in text
     assert "USER 10001:10001" in final
+
+
+class StandIn:
+    """An engine that has images and is handed others, without any of their content."""
+
+    def __init__(self, arch: str, *tags: str) -> None:
+        self.tags, self.arch, self.pulls = set(tags), arch, True
+        self.images = self.api = self
+
+    def version(self) -> dict[str, str]:
+        return {"Arch": self.arch}
+
+    def get(self, tag: str) -> None:
+        if tag not in self.tags:
+            raise ImageNotFound(tag)
+
+    def get_image(self, tag: str) -> str:
+        self.get(tag)
+        return tag
+
+    def load(self, tag: str) -> None:
+        self.tags.add(tag)
+
+    def pull(self, tag: str) -> None:
+        if not self.pulls:
+            raise ImageNotFound(tag)
+        self.tags.add(tag)
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The engines on which something was built."""
+    found: list[Any] = []
+
+    def build(wanted: Any, _: Any, client: Any = None) -> None:
+        found.append(client)
+        client.tags |= {image.tag for image in wanted}
+
+    monkeypatch.setattr(images, "ensure", build)
+    return found
+
+
+def provide(here: Any, there: Any, monkeypatch: pytest.MonkeyPatch, *ready: str) -> None:
+    monkeypatch.setattr(images, "engine_here", lambda: here)
+    images.provide(there, [Image("mtls-lab/node:1", Path())], ready, SILENT)
+
+
+def test_images_are_built_here_and_carried_over(built: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = StandIn("amd64"), StandIn("amd64")
+    provide(here, there, monkeypatch)
+    assert (built, there.tags) == ([here], {"mtls-lab/node:1"})
+
+
+def test_what_the_other_engine_has_is_not_built(built: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    provide(None, StandIn("amd64", "mtls-lab/node:1"), monkeypatch)
+    assert built == []
+
+
+@pytest.mark.parametrize("here", [StandIn("arm64"), None], ids=["another processor", "no engine here"])
+def test_images_that_would_not_run_there_are_built_there(
+    here: Any, built: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = StandIn("amd64")
+    provide(here, there, monkeypatch)
+    assert built == [there]
+
+
+@pytest.mark.usefixtures("built")
+def test_ready_images_come_from_their_registry_and_else_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = StandIn("amd64", "postgres:17"), StandIn("amd64")
+    provide(None, there, monkeypatch, "redis:8")
+    there.pulls = False
+    provide(here, there, monkeypatch, "postgres:17")
+    assert there.tags >= {"redis:8", "postgres:17"}
+
+    with pytest.raises(NotReady, match="nginx:1 cannot be pulled there, and is not here"):
+        provide(here, there, monkeypatch, "nginx:1")

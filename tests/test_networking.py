@@ -77,3 +77,34 @@ def test_a_lab_that_is_up_stays_where_it_is(topology: Topology, monkeypatch: pyt
 
 def test_the_routing_table_is_read_as_the_kernel_writes_it() -> None:
     assert networking.routed(ROUTES) == [ipaddress.IPv4Network("10.64.0.0/10")]
+
+
+def test_another_machine_s_own_routes_move_the_lab_and_hosts_elsewhere_take_no_room(topology: Topology) -> None:
+    """A network of ours over one of its routes would cut it off, SSH and all."""
+    default = planning_default(topology, "server")
+    table = ROUTES.replace("0000400A", default)
+
+    chosen = networking.choose(
+        engine(), topology, lambda host: f"two-host-{host}", "two-host-internet", hosts=["server"], routes=lambda: table
+    )
+
+    assert set(chosen.inside) == {"server"}
+    assert chosen.inside["server"] != default_networks_of(topology).inside["server"]
+
+
+def planning_default(topology: Topology, host: str) -> str:
+    """The default network of a host as /proc/net/route writes it."""
+    address = default_networks_of(topology).inside[host].subnet.network_address
+    return address.packed[::-1].hex().upper()
+
+
+def test_another_machine_is_not_asked_for_its_routes_once_the_lab_is_there(topology: Topology) -> None:
+    def asked() -> str:
+        raise AssertionError
+
+    own = {"two-host-internet": "10.200.1.0/24", "two-host-server_inside": "10.200.2.0/24"}
+    chosen = networking.choose(
+        engine(**own), topology, lambda host: f"two-host-{host}", "two-host-internet", hosts=["server"], routes=asked
+    )
+
+    assert chosen.inside["server"].prefix == "10.200.2"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import certificates, clients, hosts, lab, trust
+from topology.commands import certificates, clients, deployment, hosts, lab, trust
 from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -35,7 +35,9 @@ app = typer.Typer(
 INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
-for command in (lab.generate, lab.up, lab.down, lab.status, lab.check, clients.snippet, hosts.hosts):
+for command in (
+    lab.generate, lab.up, lab.down, lab.status, lab.check, deployment.deploy, clients.snippet, hosts.hosts
+):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")
 app.add_typer(certificates.app, name="certificates")

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from topology.proof.checking import Verdict
     from topology.proof.expectation import Caller, Check
     from topology.proof.probing import Files
+    from topology.runtime.lab import Lab
     from topology.runtime.running import Endpoint, RunningLab
-    from topology.runtime.stacks import Lab
 
 OPTION = "lab_topology"
 
@@ -83,8 +83,9 @@ def brought_up(file: Path, out: Path) -> Iterator[TestedLab]:
     from topology.proof import expectation, readiness
     from topology.proof.probing import credentials
     from topology.runtime import stacks
+    from topology.runtime.lab import Lab
 
-    lab = stacks.Lab(described(file), out, f"pytest-{secrets.token_hex(3)}")
+    lab = Lab(described(file), out, f"pytest-{secrets.token_hex(3)}")
     hosts: dict[str, Any] = {}
 
     def start_host(lab: Lab, host: str, values: Mapping[str, str]) -> None:

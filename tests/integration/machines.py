@@ -21,6 +21,7 @@ from typing import Any
 from topology.description.loading import load
 from topology.generation import planning
 from topology.runtime import engine, images, stacks
+from topology.runtime.lab import Lab
 from topology.runtime.progress import SILENT
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +117,7 @@ def files_of(folder: Path, *suffixes: str) -> dict[str, bytes]:
 
 def lab_files(topology: Path, out: Path) -> dict[str, bytes]:
     """A topology as topology.yaml, and its certificates as `up` issues them; the authorities' keys stay behind."""
-    lab = stacks.Lab(load(topology), out)
+    lab = Lab(load(topology), out)
     stacks.issue_certificates(lab, planning.plan(lab.description), SILENT)
     issued = files_of(out, ".pem", ".key")
     return {"topology.yaml": topology.read_bytes()} | {

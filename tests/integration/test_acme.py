@@ -23,8 +23,11 @@ from topology.description.loading import load
 from topology.generation import acme as acme_plan
 from topology.proof import checking, expectation
 from topology.proof.probing import Direct, Files, tls_context
-from topology.runtime import engine, networking, stacks
-from topology.runtime.stacks import Lab
+from topology.runtime import engine, machines, stacks
+from topology.runtime.lab import Lab, label_filters
+from topology.runtime.preparation import surroundings_of, variables
+from topology.runtime.progress import SILENT
+from topology.runtime.task import Task, proves_nothing
 
 pytestmark = pytest.mark.integration
 
@@ -248,8 +251,9 @@ def test_status_shows_who_is_at_it(shop: Asked, capsys: pytest.CaptureFixture[st
 def test_compose_alone_is_enough(shop: Asked) -> None:
     """A host's stack without its volumes, started by Compose and nothing else, gets its certificate and shows it."""
     old, lab = shop.served(), shop.lab
-    networks = networking.choose(engine.connect(), lab.topology, lab.project, lab.internet)
-    values = stacks.variables(lab, "shop", networks, True)
+    found = machines.find(lab.topology, {})
+    task = Task(lab, {}, found, ["shop"], {}, proves_nothing, stacks.compose_up, SILENT)
+    values = variables(task, "shop", surroundings_of(lab, {}, found, found.reached)["shop"])
     stacks.run_compose([*stacks.compose_command(lab, "shop"), "down", "--volumes"], values)
     stacks.run_compose([*stacks.compose_command(lab, "shop"), "up", "--detach", "--no-build"], values)
 
@@ -471,7 +475,7 @@ def test_it_renews_by_itself_before_the_end_and_no_request_fails(short_lived: As
 
 def test_down_leaves_nothing(shop: Asked) -> None:
     """No container, no network, no volume; but the certificates for the world, where there are such."""
-    filters = {"label": stacks.label_filters(shop.lab)}
+    filters = {"label": label_filters(shop.lab)}
     client = engine.connect()
     assert {volume.attrs["Labels"]["mtls-lab.volume"] for volume in client.volumes.list(filters=filters)} == {
         "letsencrypt",

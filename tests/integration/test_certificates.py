@@ -15,7 +15,7 @@ from topology import cli
 from topology.description.loading import load
 from topology.proof.probing import Direct, Files, tls_context
 from topology.runtime import engine, stacks
-from topology.runtime.stacks import Lab
+from topology.runtime.lab import Lab
 
 pytestmark = pytest.mark.integration
 

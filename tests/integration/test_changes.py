@@ -17,7 +17,7 @@ from topology import cli
 from topology.description.loading import load
 from topology.proof.probing import Direct, tls_context
 from topology.runtime import engine, stacks
-from topology.runtime.stacks import Lab
+from topology.runtime.lab import Lab, label_filters
 
 pytestmark = pytest.mark.integration
 
@@ -193,7 +193,7 @@ def test_a_host_that_leaves_the_topology_is_taken_away(changing: Changing) -> No
 
     assert changing.up() == 0
     after = changing.started()
-    networks = engine.connect().networks.list(filters={"label": stacks.label_filters(changing.lab)})
+    networks = engine.connect().networks.list(filters={"label": label_filters(changing.lab)})
     assert after == {name: one for name, one in before.items() if not name.startswith("desk/")}
     assert not [network.name for network in networks if "desk" in str(network.name)]
     changing.file.write_text(BEFORE)

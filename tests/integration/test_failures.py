@@ -11,7 +11,7 @@ import pytest
 from topology import cli
 from topology.description.loading import load
 from topology.runtime import engine, stacks
-from topology.runtime.stacks import Lab
+from topology.runtime.lab import Lab, label_filters
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +51,7 @@ def folder(path: Path, command: str, publish: str = "publish: {}") -> Path:
 def left_behind(file: Path, out: Path) -> tuple[list[str], list[str]]:
     client = engine.connect()
     lab = Lab(load(file), out, "failing")
-    networks = client.networks.list(filters={"label": stacks.label_filters(lab)})
+    networks = client.networks.list(filters={"label": label_filters(lab)})
     return [str(c.name) for c in stacks.containers(client, lab)], [str(n.name) for n in networks]
 
 

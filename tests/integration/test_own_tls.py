@@ -18,6 +18,7 @@ from topology.proof.expectation import BAD_KINDS
 from topology.proof.probing import Files
 from topology.pytest_plugin import TestedLab
 from topology.runtime import engine, stacks
+from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
 pytestmark = pytest.mark.integration
@@ -152,8 +153,8 @@ hosts:
         self.file.write_text(self.TOPOLOGY)
 
     @property
-    def lab(self) -> stacks.Lab:
-        return stacks.Lab(load(self.file), self.out, "renewing")
+    def lab(self) -> Lab:
+        return Lab(load(self.file), self.out, "renewing")
 
     def up(self) -> TestedLab:
         running: RunningLab = readiness.bring_up(self.lab, choose_ports=True)

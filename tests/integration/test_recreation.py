@@ -13,6 +13,7 @@ from tests.integration.conftest import ask
 from topology.errors import NotReady
 from topology.pytest_plugin import TestedLab
 from topology.runtime import engine, stacks
+from topology.runtime.lab import labels
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +76,7 @@ def throw_away(lab: TestedLab, count: int) -> Iterator[list[str]]:
             made.append(
                 client.containers.run(
                     image.id, ["sleep", "600"], detach=True, network=f"{lab.lab.project('server')}_inside",
-                    labels={**stacks.labels(lab.lab), "mtls-lab.service": "throw-away"},
+                    labels={**labels(lab.lab), "mtls-lab.service": "throw-away"},
                 )
             )  # fmt: skip
             made[-1].reload()

@@ -14,8 +14,8 @@ import typer
 from topology.errors import CheckFailed, InvalidInput
 
 if TYPE_CHECKING:
+    from topology.runtime.lab import Lab
     from topology.runtime.progress import Progress
-    from topology.runtime.stacks import Lab
 
 TopologyFile = Annotated[Path, typer.Argument(metavar="TOPOLOGY", help="the topology file")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="folder of the generated stacks")]
@@ -32,7 +32,7 @@ INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
 def open_lab(topology: Path, out: Path, instance: str | None) -> Lab:
     from topology.description.loading import load
-    from topology.runtime.stacks import Lab
+    from topology.runtime.lab import Lab
 
     check_instance(instance)
     return Lab(load(topology), out, instance)

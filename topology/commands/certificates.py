@@ -22,7 +22,7 @@ from topology.errors import InvalidInput
 
 if TYPE_CHECKING:
     from topology.generation.signing import Signed
-    from topology.runtime.stacks import Lab
+    from topology.runtime.lab import Lab
 
 EXAMPLES = """The lab's certificates, without an engine.
 

@@ -11,8 +11,8 @@ import typer
 from topology.commands.arguments import DEFAULT_OUT, DEFAULT_TOPOLOGY, Instance, Json, Out, TopologyFile, open_lab
 
 if TYPE_CHECKING:
+    from topology.runtime.lab import Lab
     from topology.runtime.running import RunningLab
-    from topology.runtime.stacks import Lab
 
 
 def snippet(

@@ -20,7 +20,7 @@ from topology.commands.arguments import (
     open_lab,
     shown_progress,
 )
-from topology.errors import CheckFailed, InvalidInput
+from topology.errors import CheckFailed, InvalidInput, NoEngine
 
 
 def generate(
@@ -73,13 +73,14 @@ def down(
     topology: TopologyFile = DEFAULT_TOPOLOGY,
     out: Out = DEFAULT_OUT,
     instance: Instance = None,
+    forget: Annotated[bool, typer.Option("--forget", help="give up what is on engines that do not answer")] = False,
 ) -> None:
-    """Remove all that `up` made, but images and certificates."""
+    """Remove all that `up` and `deploy` made, on every machine, but images and certificates."""
     from topology.runtime import stacks
 
     lab = open_lab(topology, out, instance)
     with shown_progress() as progress:
-        was_up = stacks.down(lab, progress)
+        was_up = stacks.down(lab, progress, forget=forget)
     print(f"{lab.topology.name} is down" if was_up else f"{lab.topology.name} was not up")
 
 
@@ -95,15 +96,18 @@ def status(
     from topology.runtime import certificates, stacks
 
     lab = open_lab(topology, out, instance)
-    running, states = stacks.look(lab)
+    seen = stacks.survey(lab)
+    if seen.lost.keys() >= lab.topology.hosts.keys():
+        raise NoEngine(seen.reasons)
     now = datetime.now(UTC)
     warnings = report.warnings(certificates.look(lab, now), lab.folder, now)
     if as_json:
-        print(json.dumps(condition.as_json(running, states) | {"certificates": list(warnings)}, indent=2))
-        return
-    condition.show(running, states)
-    for line in warnings:
-        print(line)
+        print(json.dumps(condition.as_json(seen) | {"certificates": list(warnings)}, indent=2))
+    else:
+        condition.show(seen)
+        print("\n".join(warnings), end="\n" if warnings else "")
+    if seen.lost:
+        raise NoEngine(seen.reasons)
 
 
 def check(

@@ -26,7 +26,7 @@ from topology.errors import InvalidInput
 if TYPE_CHECKING:
     from topology.machine.labels import Anchor
     from topology.machine.trust import Plan
-    from topology.runtime.stacks import Lab
+    from topology.runtime.lab import Lab
 
 app = typer.Typer(
     help="""Let browsers, curl and Java on this machine trust the lab's server authorities; and take that back.

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -213,11 +213,34 @@ class Location:
 
 @dataclass(frozen=True)
 class Gateway:
-    """Another host's gateway, as this one sees it on the network that stands for the internet."""
+    """Another host's gateway, as this one sees it: on the network that stands for the internet, or further away."""
 
     host: str
     domain: str
     address: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A host on another machine, as it is seen from one.
+
+    address: where its machine is, empty where its domain resolves through DNS; port: where its gateway is published
+    there; calls_from: the address from which its calls come, empty where nobody said.
+    """
+
+    address: str = ""
+    port: int = 443
+    calls_from: str = ""
+    reachable: bool = True
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where one host runs: its machine's network that stands for the internet, its own network, who is elsewhere."""
+
+    internet: Network
+    inside: Network
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -266,7 +289,6 @@ class Plan:
     hosts: tuple[HostPlan, ...]
     images: tuple[ImageBuild, ...]
     certificates: Wanted
-    networks: Networks
     copies: tuple[tuple[str, Path], ...]
     acme_server: acme.Server | None
 
@@ -278,24 +300,29 @@ def default_networks_of(topology: Topology) -> Networks:
     return default_networks(topology.name, {name: len(host.services) for name, host in topology.hosts.items()})
 
 
-def plan(description: Description, networks: Networks | None = None) -> Plan:
+def default_surroundings(topology: Topology) -> dict[str, Surroundings]:
+    """All hosts on one machine, in the networks that the topology gives them."""
+    networks = default_networks_of(topology)
+    return {host: Surroundings(networks.internet, networks.inside[host]) for host in topology.hosts}
+
+
+def plan(description: Description, surroundings: Mapping[str, Surroundings] | None = None) -> Plan:
     """All decisions for a topology.
 
-    networks: where this run's containers live, if not where the topology puts them by default.  They reach the
-    gateways' configuration; Compose files always carry the default, which `up` overrides by variables.
+    surroundings: host -> where it runs, if not where the topology puts it by default.  They reach the gateways'
+    configuration; Compose files always carry the default, which `up` overrides by variables, or by an override file.
     """
     topology = description.topology
     images = {(h, s): image_of(description, h, s) for h, host in topology.hosts.items() for s in host.services}
     tools = tool_images(topology)
-    actual = networks or default_networks_of(topology)
-    hosts = tuple(plan_host(description, name, actual, images, tools) for name in topology.hosts)
+    actual = default_surroundings(topology) | dict(surroundings or {})
+    hosts = tuple(plan_host(description, name, actual[name], images, tools) for name in topology.hosts)
     builds = {image.tag: image for image in (*tools.values(), *images.values()) if isinstance(image, ImageBuild)}
     return Plan(
         lab=topology.name,
         hosts=hosts,
         images=tuple(builds.values()),
         certificates=wanted_certificates(description),
-        networks=actual,
         copies=tuple(copy for name in topology.hosts for copy in copies(description, name)),
         acme_server=acme_server(topology, tools),
     )
@@ -356,19 +383,28 @@ def base_path(description: Description, host: Host, name: str) -> str:
 def plan_host(
     description: Description,
     name: str,
-    networks: Networks,
+    surroundings: Surroundings,
     images: Mapping[tuple[str, str], ImageBuild | str],
     tools: Mapping[str, ImageBuild],
 ) -> HostPlan:
     topology = description.topology
     host = topology.hosts[name]
     default = default_networks_of(topology)
-    inside, default_inside = networks.inside[name], default.inside[name]
-    internet_slots = slots(on_the_internet(topology), networks.internet)
+    inside, default_inside = surroundings.inside, default.inside[name]
+    internet_slots = slots(on_the_internet(topology), surroundings.internet)
     service_slots = slots(host.services, inside)
 
     def gateway(other: str, address: str) -> Gateway:
         return Gateway(other, topology.hosts[other].domain, address)
+
+    def called_at(other: str) -> str:
+        there = surroundings.elsewhere.get(other)
+        nearby = compose_address("INTERNET", default.internet, internet_slots[other])
+        return there.address if there is not None and there.reachable else nearby
+
+    def calling_from(other: str) -> str:
+        there = surroundings.elsewhere.get(other)
+        return there.calls_from if there is not None else surroundings.internet.address(internet_slots[other])
 
     called = dict.fromkeys(route.host for route in host.routes.values() if route.host is not None)
     callers = [n for n, h in topology.hosts.items() if any(route.host == name for route in h.routes.values())]
@@ -391,13 +427,13 @@ def plan_host(
         inside_subnet=compose_prefix("INSIDE", default_inside) + default_inside.subnet_ending,
         inside_range=compose_prefix("INSIDE", default_inside) + default_inside.dynamic_ending,
         inside_router=compose_address("INSIDE", default_inside, 1),
-        called_hosts=tuple(
-            gateway(other, compose_address("INTERNET", default.internet, internet_slots[other])) for other in called
-        ),
+        called_hosts=tuple(gateway(other, called_at(other)) for other in called if called_at(other)),
         calling_gateways=tuple(
-            gateway(other, networks.internet.address(internet_slots[other])) for other in callers if other != name
+            gateway(other, calling_from(other)) for other in callers if other != name and calling_from(other)
         ),
-        upstreams=upstreams(topology, host, {s: inside.address(slot) for s, slot in service_slots.items()}),
+        upstreams=upstreams(
+            topology, host, {s: inside.address(slot) for s, slot in service_slots.items()}, surroundings.elsewhere
+        ),
         locations=tuple(location(description, name, prefix) for prefix in host.routes),
         services=tuple(
             plan_service(
@@ -538,7 +574,9 @@ def health_command(port: int, path: str) -> tuple[str, ...]:
 # Routes
 
 
-def upstreams(topology: Topology, host: Host, addresses: Mapping[str, str]) -> tuple[Upstream, ...]:
+def upstreams(
+    topology: Topology, host: Host, addresses: Mapping[str, str], elsewhere: Mapping[str, Elsewhere]
+) -> tuple[Upstream, ...]:
     """One per service, and one per remote host and identity.
 
     Connections and TLS sessions to an upstream are reused whatever location asks: were two identities to share one,
@@ -546,10 +584,13 @@ def upstreams(topology: Topology, host: Host, addresses: Mapping[str, str]) -> t
     """
     # Below the 5 seconds after which Node.js and uvicorn close an idle connection: a request never meets a closing one.
     services = [Upstream(name, f"{address}:{host.services[name].port}", name, 4) for name, address in addresses.items()]
+
+    def remote(route: Route, called: str) -> Upstream:
+        port = elsewhere.get(called, Elsewhere()).port
+        return Upstream(upstream_name(route), f"{topology.hosts[called].domain}:{port}", "", 60)
+
     remotes = {
-        upstream_name(route): Upstream(upstream_name(route), f"{topology.hosts[route.host].domain}:443", "", 60)
-        for route in host.routes.values()
-        if route.host is not None
+        upstream_name(route): remote(route, route.host) for route in host.routes.values() if route.host is not None
     }
     return (*services, *remotes.values())
 

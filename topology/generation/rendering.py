@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -24,6 +25,17 @@ from topology.generation.planning import (
     Plan,
 )
 
+
+@dataclass(frozen=True)
+class ShippedMount:
+    """A volume of a remote engine that a service finds where Compose would mount a folder of this disk."""
+
+    service: str
+    key: str
+    volume: str
+    target: str
+
+
 Content = str | bytes
 """What the tool writes is text, what it copies may be anything."""
 
@@ -33,6 +45,8 @@ IGNORED = """\
 /identities*/
 /*/certificates*/
 /*/nginx-*/
+/*/override*.yaml
+/placement*.json
 /.lock
 """
 
@@ -115,6 +129,21 @@ def partner_headers(plan: Plan, host: HostPlan) -> dict[str, str]:
     )
     text = print_template("headers.conf.jinja", plan, host, receiver="a server outside of the lab", headers=headers)
     return {"partner-headers.conf": text}
+
+
+def render_override(plan: Plan, host: HostPlan, mounts: Sequence[ShippedMount], ports: Sequence[str] = ()) -> str:
+    """What a run changes about a host's Compose file: how others are found, and what stands for this disk's folders.
+
+    ports: as Compose has them, empty where those of the Compose file hold.
+    """
+    return print_template("override.yaml.jinja", plan, host, services=grouped(mounts), mounts=mounts, ports=ports)
+
+
+def grouped(mounts: Sequence[ShippedMount]) -> dict[str, list[ShippedMount]]:
+    services: dict[str, list[ShippedMount]] = {}
+    for mount in mounts:
+        services.setdefault(mount.service, []).append(mount)
+    return services
 
 
 def labels(plan: Plan, host: str) -> Callable[..., str]:

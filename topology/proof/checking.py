@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,14 +76,23 @@ def select(checks: Sequence[Check], only: str | None) -> tuple[Check, ...]:
 
 
 def wait_until_served(
-    lab: RunningLab, deadline: float, alarm: Callable[[], None], progress: Callable[[str], None]
+    lab: RunningLab,
+    deadline: float,
+    alarm: Callable[[], None],
+    progress: Callable[[str], None],
+    hosts: Collection[str] | None = None,
 ) -> None:
     """Returns when each route that should answer somebody with 200 has done so, through every gateway on its way.
 
-    deadline: on the monotonic clock; alarm: called between attempts, raises where waiting is in vain.
+    deadline: on the monotonic clock; alarm: called between attempts, raises where waiting is in vain; hosts: whose
+    routes have to answer, if not all; routes that lead where no call can arrive in this run do not count.
     Raises NotReady with the routes and what they answered last; at once where an answer is a refusal.
     """
-    waiting = first_successes(expectation.checks(lab.topology, lab.held_elsewhere))
+    waiting = first_successes(
+        check
+        for check in expectation.checks(lab.topology, lab.held_elsewhere)
+        if (hosts is None or check.host in hosts) and not is_cut(lab, check)
+    )
     pause = 0.05
     while waiting:
         verdicts = run(waiting, lab)
@@ -103,7 +112,21 @@ def wait_until_served(
             pause = min(pause * 1.5, 1)
 
 
-def first_successes(checks: Sequence[Check]) -> tuple[Check, ...]:
+def is_cut(lab: RunningLab, check: Check) -> bool:
+    """Whether a call on the way of a check cannot arrive in this run; where a host calls on, all of its calls count."""
+    hosts = lab.topology.hosts
+    route = hosts[check.host].routes.get(check.route)
+    behind = [(check.host, route.host)] if route is not None and route.host else []
+    seen: set[tuple[str, str]] = set()
+    while behind:
+        step = behind.pop()
+        if step not in seen:
+            seen.add(step)
+            behind += [(step[1], route.host) for route in hosts[step[1]].routes.values() if route.host]
+    return bool(seen & lab.cut)
+
+
+def first_successes(checks: Iterable[Check]) -> tuple[Check, ...]:
     """One check for each route and path: the first that somebody passes."""
     found: dict[tuple[str, str], Check] = {}
     for check in checks:

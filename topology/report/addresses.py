@@ -31,10 +31,17 @@ def curl_lines(running: RunningLab) -> tuple[tuple[str, str], ...]:
     """(route as read, curl line) for each route that lets somebody in; paths are relative to the current folder."""
     lines: dict[str, str] = {}
     for check in expectation.checks(running.topology, running.held_elsewhere):
+        if not has_port(running, check.host):
+            continue  # not up: a part of the lab was deployed
         where = f"{check.host} {f':{check.port}' if check.port else ''}{check.path}"
         if check.expected == 200 and where not in lines:
             lines[where] = curl_line(running, check.host, check.path, check.caller, check.port)
     return tuple(lines.items())
+
+
+def has_port(running: RunningLab, host: str) -> bool:
+    endpoint = running.endpoints[host]
+    return bool(endpoint.http or endpoint.https)
 
 
 def curl_line(running: RunningLab, host: str, path: str, caller: str, passed: int | None = None) -> str:
@@ -45,7 +52,9 @@ def curl_line(running: RunningLab, host: str, path: str, caller: str, passed: in
     described = running.topology.hosts[host]
     endpoint = running.endpoints[host]
     port = endpoint.passed.get(passed) if passed else endpoint.https or endpoint.http
-    words = ["curl", "--resolve", f"{described.domain}:{port}:{endpoint.address}"]
+    words = ["curl"]
+    if endpoint.address != described.domain:  # else DNS knows it
+        words += ["--resolve", f"{described.domain}:{port}:{endpoint.address}"]
     if described.tls is not None or passed:
         words += ["--cacert", shown(running.anchor(host))]
     if caller != "none":
@@ -72,9 +81,9 @@ def as_json(running: RunningLab) -> dict[str, object]:
     }
 
 
-def show(running: RunningLab) -> None:
+def show(running: RunningLab, title: str = "") -> None:
     """Prints the hosts' URLs as a table, then the curl lines, unwrapped so that they can be pasted."""
-    table = Table(title=f"{running.topology.name} is up, and proven", title_justify="left", title_style="bold")
+    table = Table(title=title or f"{running.topology.name} is up, and proven", title_justify="left", title_style="bold")
     for column in ("host", "https", "http"):
         table.add_column(column, overflow="fold")
     for host in running.topology.hosts:

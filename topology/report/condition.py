@@ -1,35 +1,38 @@
-"""How a lab is: what runs, how healthy it is, where it listens."""
+"""How a lab is: what runs, on which machine, how healthy it is, where it listens."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from topology.description.model import Host
 from topology.report import addresses
-from topology.runtime.running import RunningLab
-from topology.runtime.stacks import State
+from topology.runtime.stacks import State, Survey
+
+HERE = "this machine"
+OUT_OF_REACH = "out of reach"
 
 
-def as_json(running: RunningLab, states: Sequence[State]) -> dict[str, object]:
-    """The contract's `status --json`; the health of a service that is not there is "down"."""
-    health = {(state.host, state.service): words(state) for state in states}
+def as_json(seen: Survey) -> dict[str, object]:
+    """The contract's `status --json`; the health of a service that is not there is "down".
+
+    context: the Docker context that a host was deployed to, null where it was not.
+    """
     return {
-        "lab": running.topology.name,
-        "instance": running.instance,
+        "lab": seen.running.topology.name,
+        "instance": seen.running.instance,
         "hosts": {
             name: {
                 "domain": host.domain,
-                "urls": addresses.urls(running, name),
-                "gateway": {"health": health.get((name, "gateway"), "down")},
-                **({"certbot": {"health": health.get((name, "certbot"), "down")}} if gets_by_acme(host) else {}),
-                "services": {service: {"health": health.get((name, service), "down")} for service in host.services},
+                "context": seen.places[name].context if name in seen.places else None,
+                "urls": addresses.urls(seen.running, name),
+                "gateway": {"health": health(seen, name, "gateway")},
+                **({"certbot": {"health": health(seen, name, "certbot")}} if gets_by_acme(host) else {}),
+                "services": {service: {"health": health(seen, name, service)} for service in host.services},
             }
-            for name, host in running.topology.hosts.items()
+            for name, host in seen.running.topology.hosts.items()
         },
-        **{service: {"health": words(state)} for service, state in own_servers(running, states).items()},
+        **{service: {"health": words(state)} for service, state in own_servers(seen).items()},
     }
 
 
@@ -37,27 +40,34 @@ def gets_by_acme(host: Host) -> bool:
     return host.tls is not None and host.tls.acme
 
 
-def own_servers(running: RunningLab, states: Sequence[State]) -> dict[str, State]:
+def own_servers(seen: Survey) -> dict[str, State]:
     """What belongs to the lab and to no host of it: its own ACME server."""
-    return {state.service: state for state in states if state.host not in running.topology.hosts}
+    return {state.service: state for state in seen.states if state.host not in seen.running.topology.hosts}
+
+
+def health(seen: Survey, host: str, service: str) -> str:
+    if host in seen.lost:
+        return OUT_OF_REACH
+    return next((words(state) for state in seen.states if (state.host, state.service) == (host, service)), "down")
 
 
 def words(state: State) -> str:
     return state.health if state.health and state.status == "running" else state.status
 
 
-def show(running: RunningLab, states: Sequence[State]) -> None:
-    health = {(state.host, state.service): words(state) for state in states}
-    instance = f", instance {running.instance}" if running.instance else ""
-    table = Table(title=f"{running.topology.name}{instance}", title_justify="left", title_style="bold")
-    for column in ("host", "container", "health", "where"):
+def show(seen: Survey) -> None:
+    instance = f", instance {seen.running.instance}" if seen.running.instance else ""
+    table = Table(title=f"{seen.running.topology.name}{instance}", title_justify="left", title_style="bold")
+    deployed = bool(seen.places)
+    for column in ("host", *(["machine"] if deployed else []), "container", "health", "where"):
         table.add_column(column, overflow="fold")
-    for name, host in running.topology.hosts.items():
-        where = ", ".join(url for url in addresses.urls(running, name).values() if url)
-        table.add_row(name, "gateway", health.get((name, "gateway"), "down"), where or "-")
+    for name, host in seen.running.topology.hosts.items():
+        where = ", ".join(url for url in addresses.urls(seen.running, name).values() if url)
+        machine = f"context {seen.places[name].context}" if name in seen.places else HERE
+        table.add_row(name, *([machine] if deployed else []), "gateway", health(seen, name, "gateway"), where or "-")
         for service in (*(["certbot"] if gets_by_acme(host) else []), *host.services):
-            table.add_row("", service, health.get((name, service), "down"), "")
+            table.add_row("", *([""] if deployed else []), service, health(seen, name, service), "")
         table.add_section()
-    for service, state in own_servers(running, states).items():
-        table.add_row("", service, words(state), "")
+    for service, state in own_servers(seen).items():
+        table.add_row("", *([""] if deployed else []), service, words(state), "")
     Console(highlight=False).print(table)

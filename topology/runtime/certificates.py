@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from topology.errors import InvalidInput, NoEngine
+from topology.errors import InvalidInput
 from topology.generation import certificates, exporting, inventory, planning, rendering, signing, subjects, writing
-from topology.runtime import engine, networking, stacks
+from topology.runtime import machines, placement, stacks
+from topology.runtime.lab import Lab, host_of
+from topology.runtime.preparation import surroundings_of
 from topology.runtime.progress import SILENT, Progress
-from topology.runtime.stacks import Lab
 
 
 def look(lab: Lab, now: datetime) -> tuple[inventory.Entry, ...]:
@@ -99,21 +100,25 @@ def keep(lab: Lab, files: Mapping[str, bytes], progress: Progress) -> None:
 
 
 def take_up(lab: Lab, progress: Progress = SILENT) -> bool:
-    """Reloads the gateways of the running lab whose certificates changed; False where it does not run here."""
-    try:
-        client = engine.connect()
-    except NoEngine:
-        return False
+    """Reloads the gateways of the running lab whose certificates changed; False where it does not run.
+
+    A deployed host serves what was carried to its machine, and that takes an `up`.
+    """
+    places = placement.read(lab.placement)
+    found = machines.find(lab.topology, places)
     gateways = {
-        container.labels["mtls-lab.host"]: container.id
-        for container in stacks.containers(client, lab)
+        host_of(container.labels): container
+        for container in stacks.everywhere(lab, found)
         if container.labels.get("mtls-lab.service") == "gateway"
         and container.status == "running"
-        and stacks.folder_of(container) == lab.folder / container.labels["mtls-lab.host"]
+        and stacks.folder_of(container) == lab.folder / host_of(container.labels)
     }
-    running = [host for host in lab.topology.hosts if host in gateways]
-    if running:
-        networks = networking.choose(client, lab.topology, lab.project, lab.internet)
-        for host in running:
-            stacks.refresh_gateway(client, lab, host, networks, {gateways[host]}, progress)
-    return bool(running)
+    here = [host for host in gateways if host not in places]
+    around = surroundings_of(
+        lab, places, found, [machine for machine in found.reached if set(machine.hosts) & set(here)]
+    )
+    for host in here:
+        stacks.refresh_gateway(gateways[host], lab, host, around[host], {gateways[host].id}, progress)
+    for host in gateways.keys() & places.keys():
+        progress.step(f"{host} is deployed: `mtls-lab up` carries new certificates to its machine")
+    return bool(gateways)

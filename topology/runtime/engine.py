@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,15 @@ from topology.errors import NoEngine
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.tls import TLSConfig
 
 INSTALL_HINT = (
     "install Docker (macOS and Windows: Docker Desktop; Debian and Ubuntu: `apt-get install docker.io`) and start it"
 )
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST_COMPOSE = (2, 20)
+OLDEST_ENGINE, API_VERSION_OF_OLDEST = "20.10", "1.41"
+ANSWER_SECONDS, WORK_SECONDS = 10, 120
 
 
 @cache
@@ -29,21 +34,55 @@ def connect() -> DockerClient:
     Raises NoEngine, with what to do.
     """
     import docker
-    from docker.errors import DockerException
 
     host = os.environ.get("DOCKER_HOST") or context_host() or DEFAULT_HOST
-    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
-        raise NoEngine(f"no Docker engine answers (there is no {host}); {INSTALL_HINT}")
     try:
-        client = (
-            docker.from_env(timeout=120)
-            if os.environ.get("DOCKER_HOST")
-            else docker.DockerClient(base_url=host, version="auto", timeout=120)
-        )
-        client.ping()
+        return usable(host, docker.from_env if os.environ.get("DOCKER_HOST") else partial(docker.DockerClient, host))
+    except NoEngine as error:
+        raise NoEngine(f"{error}; {INSTALL_HINT}") from error
+
+
+def client_of(host: str, tls: TLSConfig | None = None) -> DockerClient:
+    """A client of the engine at an address (unix://, tcp://).  Raises NoEngine where none answers, or an old one."""
+    import docker
+
+    return usable(host, partial(docker.DockerClient, host, tls=tls or False))
+
+
+def usable(host: str, make: Callable[..., DockerClient]) -> DockerClient:
+    """A client that speaks the engine's own version, with time for real work.  Raises NoEngine where there is none.
+
+    host: the engine's address; make: a client, given version and timeout in seconds.
+    """
+    from docker.errors import DockerException
+
+    try:
+        if host.startswith("unix://"):
+            knock(host.removeprefix("unix://"))
+        asking = make(version=API_VERSION_OF_OLDEST, timeout=ANSWER_SECONDS)
+        try:
+            told = asking.version(api_version=False)
+        finally:
+            asking.close()
     except (DockerException, OSError) as error:
-        raise NoEngine(f"no Docker engine answers ({reason(error)}); {INSTALL_HINT}") from error
-    return client
+        raise NoEngine(f"no Docker engine answers ({reason(error)})") from error
+    if version_of(told["ApiVersion"]) < version_of(API_VERSION_OF_OLDEST):
+        raise NoEngine(f"its Docker engine {told['Version']} is too old; update it to {OLDEST_ENGINE} or later")
+    return make(version=told["ApiVersion"], timeout=WORK_SECONDS)
+
+
+def knock(path: str) -> None:
+    """Raises OSError, in the system's words, where nobody listens at a socket."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(ANSWER_SECONDS)
+        try:
+            door.connect(path)
+        except OSError as error:
+            raise OSError(f"{path}: {error.strerror or error}") from None
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(".") if number.isdigit())
 
 
 def context_host() -> str | None:

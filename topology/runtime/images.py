@@ -17,14 +17,14 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topology.description.sources import files
-from topology.errors import InvalidInput, NotReady
+from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.runtime import engine
 from topology.runtime.progress import Progress
 
@@ -54,9 +54,12 @@ class Image:
     arguments: Mapping[str, str] = field(default_factory=dict)
 
 
-def ensure(images: Iterable[Image], progress: Progress) -> None:
-    """Builds those that are missing, in parallel.  Raises NotReady with the end of the build's output."""
-    client = engine.connect()
+def ensure(images: Iterable[Image], progress: Progress, client: DockerClient | None = None) -> None:
+    """Builds those that are missing, in parallel.  Raises NotReady with the end of the build's output.
+
+    client: the engine, if not this machine's.
+    """
+    client = client or engine.connect()
     missing = [image for image in images if not exists(client, image.tag)]
     if not missing:
         return
@@ -75,6 +78,63 @@ def exists(client: DockerClient, tag: str) -> bool:
     except ImageNotFound:
         return False
     return True
+
+
+# Images of other machines
+
+
+def provide(target: DockerClient, images: Sequence[Image], ready: Iterable[str], progress: Progress) -> None:
+    """Sees to it that an engine has images.  ready: names of images that are not ours to build.
+
+    Ours are built here and carried over; where that engine's machine is of another kind, or no engine runs here, they
+    are built there.  Ready ones come from their registry, or from here where that fails.  Raises NotReady.
+    """
+    missing = [image for image in images if not exists(target, image.tag)]
+    here = engine_here()
+    if missing and (here is None or architecture(here) != architecture(target)):
+        ensure(missing, progress, target)
+    elif missing and here is not None:
+        ensure(missing, progress, here)
+        for image in missing:
+            if not exists(target, image.tag):  # there and here can be one engine
+                carry(image.tag, here, target, progress)
+    for name in ready:
+        if not exists(target, name):
+            fetch(name, here, target, progress)
+
+
+def engine_here() -> DockerClient | None:
+    try:
+        return engine.connect()
+    except NoEngine:
+        return None
+
+
+def architecture(client: DockerClient) -> str:
+    return str(client.version()["Arch"])
+
+
+def fetch(name: str, here: DockerClient | None, target: DockerClient, progress: Progress) -> None:
+    from docker.errors import APIError
+
+    progress.step(f"{name}: pulling")
+    try:
+        target.images.pull(name)
+    except APIError as error:
+        if here is None or not exists(here, name):
+            raise NotReady(f"{name} cannot be pulled there, and is not here: {error.explanation or error}") from error
+        carry(name, here, target, progress)
+
+
+def carry(name: str, source: DockerClient, target: DockerClient, progress: Progress) -> None:
+    """Saves an image on one engine and loads it on another, without keeping all of it in memory.  Raises NotReady."""
+    from docker.errors import APIError, ImageLoadError
+
+    progress.step(f"{name}: carrying over")
+    try:
+        target.images.load(source.api.get_image(name))
+    except (APIError, ImageLoadError) as error:
+        raise NotReady(f"{name} cannot be carried over: {error}") from error
 
 
 # The base image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,22 +18,34 @@ if TYPE_CHECKING:
 ROUTES = Path("/proc/net/route")
 
 
-def choose(client: DockerClient, topology: Topology, project: Callable[[str], str], internet: str) -> Networks:
+def choose(
+    client: DockerClient,
+    topology: Topology,
+    project: Callable[[str], str],
+    internet: str,
+    *,
+    hosts: Collection[str] | None = None,
+    routes: Callable[[], str] | None = None,
+) -> Networks:
     """The networks of this run: those that it already has, else the default ones, else the next that are free.
 
     project: host -> its Compose project's name; internet: name of the network that joins the hosts.
+    hosts: those that run on this engine, if not all; routes: reads its machine's routing table, if that is not this
+    machine; it is asked only where a network has yet to be made.
     """
+    here = [host for host in topology.hosts if hosts is None or host in hosts]
     existing = {str(n.name): subnets(n.attrs) for n in client.networks.list()}
-    own = {internet, *(f"{project(host)}_inside" for host in topology.hosts)}
+    own = {internet, *(f"{project(host)}_inside" for host in here)}
     taken = [net for name, nets in existing.items() if name not in own for net in nets]
-    taken += [net for net in routed(read_routes()) if not any(net in existing.get(name, ()) for name in own)]
+    table = (routes or read_routes)() if own - existing.keys() else ""
+    taken += [net for net in routed(table) if not any(net in existing.get(name, ()) for name in own)]
 
     def place(name: str, default: Network, seed: str, size: int) -> Network:
-        here = [
+        kept = [
             network for network in map(network_of, existing.get(name, ())) if network and network.small == default.small
         ]
-        if here:
-            chosen = here[0]
+        if kept:
+            chosen = kept[0]
         else:
             free = (n for n in (default, *candidates(seed, size)) if not any(n.subnet.overlaps(t) for t in taken))
             found = next(free, None)
@@ -47,8 +59,10 @@ def choose(client: DockerClient, topology: Topology, project: Callable[[str], st
     return Networks(
         internet=place(internet, defaults.internet, internet, len(topology.hosts)),
         inside={
-            host: place(f"{project(host)}_inside", defaults.inside[host], project(host), len(described.services))
-            for host, described in topology.hosts.items()
+            host: place(
+                f"{project(host)}_inside", defaults.inside[host], project(host), len(topology.hosts[host].services)
+            )
+            for host in here
         },
     )
 

@@ -15,6 +15,7 @@ from topology.description.model import SYSTEM, Topology
 class Endpoint:
     """Where the gateway of one host listens.  A port is None where there is no such listener.
 
+    address: an IPv4 address, or the host's domain where that resolves through DNS.
     passed: a port that the gateway passes on to a service -> where that is published.
     """
 
@@ -29,6 +30,7 @@ class RunningLab:
     """One running instance of a topology.
 
     authorities / identities: the folders that hold NAME/certificate.pem, NAME/key.pem and so on.
+    cut: (caller, called) of hosts between which no call can arrive in this run, since one is not up, or out of reach.
     """
 
     topology: Topology
@@ -36,6 +38,7 @@ class RunningLab:
     endpoints: Mapping[str, Endpoint]
     authorities: Path
     identities: Path
+    cut: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def held_elsewhere(self) -> frozenset[str]:

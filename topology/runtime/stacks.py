@@ -12,22 +12,37 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from topology.description.loading import Description
 from topology.description.model import Host, Topology
-from topology.errors import InvalidInput, NotReady
+from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme as acme_plan
 from topology.generation import certificates, planning, rendering, writing
-from topology.generation.addressing import Networks
-from topology.runtime import acme, engine, images, networking
+from topology.generation.planning import Surroundings
+from topology.runtime import acme, engine, machines, placement, shipping
+from topology.runtime.lab import Lab, host_of, label_filters
+from topology.runtime.machines import Machine, Machines
+from topology.runtime.placement import Places
+from topology.runtime.preparation import (
+    ACME_INTERVAL,
+    common_variables,
+    forget_override,
+    gateway_owner,
+    nginx_folder,
+    passed_ports,
+    prepare,
+    provide_images,
+    surroundings_of,
+    variables,
+)
 from topology.runtime.progress import SILENT, Progress
 from topology.runtime.running import Endpoint, RunningLab
+from topology.runtime.task import Prove, StartHost, Task, proves_nothing
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -37,61 +52,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 180
 RELOAD_SECONDS = 30
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
-ACME_INTERVAL = "MTLS_LAB_ACME_INTERVAL"
-PASSED_ON = (ACME_INTERVAL, "MTLS_LAB_ADDRESS")
-"""Variables of the caller's that reach Compose files: how many seconds certbot waits between two looks at its
-certificate; where a host with a certificate for the world listens, instead of 127.0.0.1."""
-
 STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
-
-
-@dataclass(frozen=True)
-class Lab:
-    """One instance of a topology, running or not.  out: the folder of all stacks, usually `compose`."""
-
-    description: Description
-    out: Path
-    instance: str | None = None
-
-    @property
-    def topology(self) -> Topology:
-        return self.description.topology
-
-    @property
-    def folder(self) -> Path:
-        return (self.out / self.topology.name).absolute()
-
-    @property
-    def suffix(self) -> str:
-        return f"-{self.instance}" if self.instance else ""
-
-    @property
-    def authorities(self) -> Path:
-        return self.folder / f"authorities{self.suffix}"
-
-    @property
-    def identities(self) -> Path:
-        return self.folder / f"identities{self.suffix}"
-
-    @property
-    def stacks(self) -> tuple[str, ...]:
-        """The hosts, and the lab's own ACME server where it has one: each a folder and a Compose project."""
-        own = (acme_plan.FOLDER,) if acme_plan.has_server(self.topology) else ()
-        return (*self.topology.hosts, *own)
-
-    def project(self, host: str) -> str:
-        return f"{self.topology.name}-{host}{self.suffix}"
-
-    def certificates(self, host: str) -> Path:
-        return self.folder / host / f"certificates{self.suffix}"
-
-    @property
-    def internet(self) -> str:
-        return f"{self.topology.name}-internet{self.suffix}"
-
-
-StartHost = Callable[[Lab, str, Mapping[str, str]], object]
-"""Starts the stack of one host, given what its Compose file takes from the environment."""
 
 
 # Up
@@ -101,48 +62,76 @@ def up(
     lab: Lab,
     *,
     choose_ports: bool = False,
-    prove: Callable[[RunningLab], None] = lambda _: None,
+    prove: Prove = proves_nothing,
     start_host: StartHost | None = None,
     progress: Progress = SILENT,
 ) -> RunningLab:
     """Generates, issues, builds, starts; returns when all containers are healthy and the lab is proven.
 
-    choose_ports: Docker chooses the published ports.
+    Hosts that were deployed are brought up where they were deployed.
+    choose_ports: Docker chooses the published ports of those that were not.
     prove: raises where the running lab does not answer as it should; start_host: starts one host's stack, if not with
     Compose as here.
-    Where the lab was down before, a failure or an interruption leaves nothing running; where it was up, what ran
+    Where a host was down before, a failure or an interruption leaves nothing of it running; where it was up, what ran
     keeps running.  Raises InvalidInput, NoEngine, NotReady.
     """
     values = environment_values(lab)
-    client = engine.connect()
+    machines.find(lab.topology, placement.read(lab.placement)).insist()
     with exclusively(lab, progress):
-        refuse_foreign(client, lab)
-        before = {c.id for c in containers(client, lab)}
-        if not choose_ports:
-            refuse_taken_ports(client, lab)
-        networks = networking.choose(client, lab.topology, lab.project, lab.internet)
-        plan = planning.plan(lab.description, networks)
-        write_stacks(lab, plan, progress)
-        issue_certificates(lab, plan, progress)
-        images.ensure([images.Image(i.tag, i.folder, dict(i.arguments)) for i in plan.images], progress)
-        try:
-            networking.ensure_internet(client, lab.internet, networks.internet, labels(lab))
-            start_acme_server(client, lab, plan, progress)
-            environments = {h: variables(lab, h, networks, choose_ports) | values for h in lab.topology.hosts}
-            start(lab, environments, start_host or compose_up, progress)
-            for host in acme_plan.clients(lab.topology):
-                progress.step(acme.obtain(container_of(client, lab, host, "certbot"), host))
-                acme.await_gateway(container_of(client, lab, host, "gateway"))
-            remove_departed(client, lab, progress)
-            wait_until_healthy(client, lab, progress)
-            for host in lab.topology.hosts:
-                refresh_gateway(client, lab, host, networks, before, progress)
-            lab_up = running(lab, client)
-            prove(lab_up)
-        except BaseException:
-            take_back(client, lab, before)
-            raise
+        places = placement.read(lab.placement)
+        found = machines.find(lab.topology, places).insist()
+        placement.refuse_clashes(lab.topology, places, found.together)
+        chosen = [host for host in lab.topology.hosts if choose_ports and host not in places]
+        task = Task(lab, places, found, chosen, values, prove, start_host or compose_up, progress)
+        lab_up = bring_up(task, list(lab.topology.hosts))
+        remove_strays(task)
+        say_what_is_cut(task)
+        if departed := places.keys() - lab.topology.hosts.keys():
+            placement.remember(lab.placement, {host: place for host, place in places.items() if host not in departed})
         return lab_up
+
+
+def bring_up(task: Task, hosts: Sequence[str], prove: Sequence[str] = ()) -> RunningLab:
+    """Brings hosts up, each on its machine, and returns when they are healthy and proven.
+
+    prove: hosts whose routes have to answer, if not the same.
+    """
+    lab, progress = task.lab, task.progress
+    working = [machine for machine in task.machines.reached if set(machine.hosts) & set(hosts)]
+    for machine in working:
+        refuse_foreign(machine.client, lab)
+    before = {machine: containers(machine.client, lab) for machine in working}
+    if asked := [h for h in hosts if h not in task.chosen_ports and h not in task.places]:
+        refuse_taken_ports(task.machines.of(asked[0]).client, lab, asked)
+    plan = planning.plan(lab.description)
+    write_stacks(lab, plan, progress)
+    issue_certificates(lab, plan, progress)
+    for machine in working:
+        provide_images(machine, plan, hosts, progress)
+    surroundings = surroundings_of(lab, task.places, task.machines, working, plan.hosts[0].gateway_image)
+    plan = planning.plan(lab.description, surroundings)
+    try:
+        for machine in working:
+            prepare(task, machine, plan, surroundings, hosts)
+        start_acme_server(task, plan, surroundings)
+        start(task, surroundings, hosts)
+        obtain_certificates(task, hosts)
+        wait_until_healthy(task, [*hosts, acme_plan.FOLDER])
+        refresh_gateways(task, surroundings, hosts, {c.id for found in before.values() for c in found})
+        for machine in working:
+            shipping.remove_unused(machine.client, label_filters(lab))
+        lab_up = running(lab, hosts)
+        task.prove(lab_up, prove or hosts)
+    except BaseException:
+        for machine in working:
+            take_back(machine.client, lab, before[machine])
+        raise
+    return lab_up
+
+
+def say_what_is_cut(task: Task) -> None:
+    for caller, called in sorted(placement.cut(task.lab.topology, task.places, task.machines.together)):
+        task.progress.step(f"{caller} calls {called}, which is not deployed: until it is, no call arrives there")
 
 
 def environment_values(lab: Lab) -> dict[str, str]:
@@ -196,7 +185,7 @@ def folder_of(container: Container) -> Path | None:
     return Path(folder) if folder else None
 
 
-def refuse_taken_ports(client: DockerClient, lab: Lab) -> None:
+def refuse_taken_ports(client: DockerClient, lab: Lab, hosts: Collection[str]) -> None:
     """A clear line before anything is started, instead of the engine's in the middle of it."""
     ours = {
         int(binding["HostPort"])
@@ -206,8 +195,8 @@ def refuse_taken_ports(client: DockerClient, lab: Lab) -> None:
     }
     taken = [
         f"127.0.0.1:{port} is taken (hosts.{name}.{field})"
-        for name, host in lab.topology.hosts.items()
-        for field, port in published_fields(host)
+        for name in hosts
+        for field, port in published_fields(lab.topology.hosts[name])
         if port is not None and port not in ours and is_taken(port)
     ]
     if taken:
@@ -235,24 +224,9 @@ def is_taken(port: int) -> bool:
 
 
 def write_stacks(lab: Lab, plan: planning.Plan, progress: Progress) -> None:
-    """The checked-in files, and, where this run's networks are not the default ones, its own gateway configuration."""
-    files = rendering.render(planning.plan(lab.description))
-    for difference in writing.synchronise(lab.folder, files):
+    """The checked-in files."""
+    for difference in writing.synchronise(lab.folder, rendering.render(plan)):
         progress.step(f"wrote {lab.folder.name}/{difference.path}")
-    if nginx_folder(lab, plan.networks) != "nginx":
-        for host in plan.hosts:
-            own = rendering.render_gateway(plan, host)
-            writing.write_all(
-                lab.folder / host.name / nginx_folder(lab, plan.networks),
-                {path: (text.encode(), 0o644) for path, text in own.items()},
-            )
-
-
-def nginx_folder(lab: Lab, networks: Networks) -> str:
-    """The gateways' configuration folder of this run: the checked-in one, unless the networks had to move."""
-    if networks == planning.default_networks_of(lab.topology):
-        return "nginx"
-    return f"nginx{lab.suffix}" if lab.instance else "nginx-local"
 
 
 def issue_certificates(lab: Lab, plan: planning.Plan, progress: Progress, acme_root: bytes = b"") -> None:
@@ -311,62 +285,37 @@ def write_certificates(
             progress.step(f"{file}: is not the lab's, and left alone")
 
 
-def gateway_owner() -> tuple[int, int] | None:
-    """A key is readable by its owner alone, and a container without capabilities cannot get around that."""
-    return (planning.UNPRIVILEGED_USER, planning.UNPRIVILEGED_USER) if os.geteuid() == 0 else None
-
-
-def start_acme_server(client: DockerClient, lab: Lab, plan: planning.Plan, progress: Progress) -> None:
+def start_acme_server(task: Task, plan: planning.Plan, surroundings: Mapping[str, Surroundings]) -> None:
     """Starts the lab's own ACME server, if it has one, and has those who trust it take up its root."""
     if plan.acme_server is None:
         return
+    lab, machine = task.lab, task.machines.of(next(iter(surroundings)))
     stamp = hashlib.sha256(fingerprint(lab.certificates(acme_plan.FOLDER))).hexdigest()
-    values = {**common_variables(lab, plan.networks), "MTLS_LAB_CERTIFICATES_HASH": stamp}
-    compose_up(lab, acme_plan.FOLDER, values)
-    server = container_of(client, lab, acme_plan.FOLDER, acme_plan.SERVER)
-    issue_certificates(lab, plan, progress, acme.read_root(server, plan.acme_server))
-    progress.step(f"{acme_plan.FOLDER}: the lab's ACME server answers")
+    values = common_variables(lab, acme_plan.FOLDER, next(iter(surroundings.values())).internet)
+    compose_up(lab, acme_plan.FOLDER, values | {"MTLS_LAB_CERTIFICATES_HASH": stamp})
+    server = container_of(machine.client, lab, acme_plan.FOLDER, acme_plan.SERVER)
+    issue_certificates(lab, plan, task.progress, acme.read_root(server, plan.acme_server))
+    task.progress.step(f"{acme_plan.FOLDER}: the lab's ACME server answers")
 
 
-def common_variables(lab: Lab, networks: Networks) -> dict[str, str]:
-    """What every Compose file takes from outside."""
-    user, group = gateway_owner() or (os.geteuid(), os.getegid())
-    return {
-        "MTLS_LAB_USER": f"{user}:{group}",
-        "MTLS_LAB_INSTANCE": lab.instance or "",
-        "MTLS_LAB_CERTIFICATES": f"certificates{lab.suffix}",
-        "MTLS_LAB_INTERNET_NETWORK": lab.internet,
-        "MTLS_LAB_INTERNET": networks.internet.prefix,
-    }
+def obtain_certificates(task: Task, hosts: Collection[str]) -> None:
+    """Has the certbots of hosts see to their certificates, and their gateways take them up."""
+    for host in acme_plan.clients(task.lab.topology):
+        if host in hosts:
+            client = task.machines.of(host).client
+            task.progress.step(acme.obtain(container_of(client, task.lab, host, "certbot"), host))
+            acme.await_gateway(container_of(client, task.lab, host, "gateway"))
 
 
-def variables(lab: Lab, host: str, networks: Networks, choose_ports: bool) -> dict[str, str]:
-    """What one host's Compose file takes from outside."""
-    passed = [f"MTLS_LAB_TLS_PORT_{port}" for port in passed_ports(lab.topology, host)]
-    ports = dict.fromkeys(["MTLS_LAB_HTTP_PORT", "MTLS_LAB_HTTPS_PORT", *passed], "") if choose_ports else {}
-    return {
-        **common_variables(lab, networks),
-        "MTLS_LAB_NGINX": nginx_folder(lab, networks),
-        "MTLS_LAB_INSIDE": networks.inside[host].prefix,
-        **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
-        **ports,
-    }
-
-
-def passed_ports(topology: Topology, host: str) -> tuple[int, ...]:
-    """Ports that a host's gateway passes on to services with TLS of their own."""
-    return tuple(service.tls.port for service in topology.hosts[host].services.values() if service.tls is not None)
-
-
-def start(lab: Lab, values: Mapping[str, Mapping[str, str]], start_host: StartHost, progress: Progress) -> None:
-    """Starts all hosts' stacks, in parallel."""
+def start(task: Task, surroundings: Mapping[str, Surroundings], hosts: Sequence[str]) -> None:
+    """Starts the hosts' stacks, in parallel."""
 
     def start_one(host: str) -> None:
-        start_host(lab, host, values[host])
-        progress.step(f"{host}: containers started")
+        task.start_host(task.lab, host, variables(task, host, surroundings[host]) | dict(task.values))
+        task.progress.step(f"{host}: containers started")
 
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(start_one, host) for host in lab.topology.hosts]:
+        for done in [pool.submit(start_one, host) for host in hosts]:
             done.result()
 
 
@@ -390,9 +339,10 @@ def run_compose(
 def compose_command(lab: Lab, host: str) -> list[str]:
     """How Compose is started for one host, up to the subcommand."""
     folder = lab.folder / host
+    files = [folder / "compose.yaml", *([lab.override(host)] if lab.override(host).is_file() else [])]
     return [
         *engine.compose_command(), "--project-name", lab.project(host),
-        "--project-directory", str(folder), "--file", str(folder / "compose.yaml"),
+        "--project-directory", str(folder), *(word for file in files for word in ("--file", str(file))),
     ]  # fmt: skip
 
 
@@ -401,24 +351,25 @@ def compose_environment(values: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("MTLS_LAB_")} | dict(values)
 
 
-def wait_until_healthy(client: DockerClient, lab: Lab, progress: Progress) -> None:
-    """Returns when every container of the topology is healthy; NotReady names the one that will not be."""
+def wait_until_healthy(task: Task, hosts: Collection[str]) -> None:
+    """Returns when every container of these hosts is healthy; NotReady names the one that will not be."""
     deadline = time.monotonic() + READY_SECONDS
     told: set[str] = set()
     pause = 0.1
     while True:
-        states = [State.of(container) for container in containers(client, lab)]
-        if broken := [state for state in states if state.broken]:
-            raise NotReady("\n".join(diagnose(client, state) for state in broken))
-        for state in states:
+        found = [(one, State.of(one)) for one in everywhere(task.lab, task.machines)]
+        found = [(one, state) for one, state in found if state.host in hosts and state.service]
+        if broken := [one for one, state in found if state.broken]:
+            raise NotReady("\n".join(diagnose(one) for one in broken))
+        for _, state in found:
             if state.ready and state.name not in told:
                 told.add(state.name)
-                progress.step(f"{state.name}: {state.health or 'running'}")
-        waiting = [state for state in states if not state.ready]
+                task.progress.step(f"{state.name}: {state.health or 'running'}")
+        waiting = [one for one, state in found if not state.ready]
         if not waiting:
             return
         if time.monotonic() > deadline:
-            raise NotReady("\n".join(diagnose(client, state) for state in waiting))
+            raise NotReady("\n".join(diagnose(one) for one in waiting))
         time.sleep(pause)
         pause = min(pause * 1.5, 1)
 
@@ -459,9 +410,10 @@ class State:
         return given_up or self.restarts >= RESTARTS_OF_A_BROKEN_CONTAINER
 
 
-def diagnose(client: DockerClient, state: State) -> str:
+def diagnose(container: Container) -> str:
     """What a person needs to see of a container that does not work: its state, its health check, its last words."""
-    container = client.containers.get(state.id)
+    container.reload()
+    state = State.of(container)
     facts = container.attrs["State"]
     lines = [f"{state.name}: {state.health or state.status}, exit code {facts['ExitCode']}, {state.restarts} restarts"]
     if facts.get("OOMKilled"):
@@ -476,16 +428,37 @@ def diagnose(client: DockerClient, state: State) -> str:
     return "\n".join(lines)
 
 
+def refresh_gateways(
+    task: Task, surroundings: Mapping[str, Surroundings], hosts: Collection[str], before: Collection[str | None]
+) -> None:
+    """Sees to it that gateways serve what is on disk now.
+
+    A deployed one mounts volumes that never change; it takes up new addresses of those that it finds through DNS.
+    """
+    for host in hosts:
+        gateway = container_of(task.machines.of(host).client, task.lab, host, "gateway")
+        if host not in task.places:
+            refresh_gateway(gateway, task.lab, host, surroundings[host], before, task.progress)
+        elif gateway.id in before and any(
+            there.reachable and not there.address for there in surroundings[host].elsewhere.values()
+        ):
+            reload(gateway)
+
+
 def refresh_gateway(
-    client: DockerClient, lab: Lab, host: str, networks: Networks, before: set[str | None], progress: Progress
+    gateway: Container,
+    lab: Lab,
+    host: str,
+    surroundings: Surroundings,
+    before: Collection[str | None],
+    progress: Progress,
 ) -> None:
     """Reloads a gateway whose configuration or certificates changed since it read them.
 
     What it has read stands as a hash in its memory file system, which is gone when the container is.  A reload drops
     no request: old workers finish theirs (nginx, "Controlling nginx").
     """
-    gateway = container_of(client, lab, host, "gateway")
-    folders = (lab.folder / host / nginx_folder(lab, networks), lab.certificates(host))
+    folders = (lab.folder / host / nginx_folder(lab, host, surroundings), lab.certificates(host))
     wanted = hashlib.sha256(b"".join(fingerprint(folder) for folder in folders)).hexdigest()
     loaded = execute(gateway, ["cat", STAMP], check=False)
     if loaded.strip() == wanted:
@@ -528,25 +501,49 @@ def fingerprint(folder: Path) -> bytes:
     return digest.digest()
 
 
-def take_back(client: DockerClient, lab: Lab, before: set[str | None]) -> None:
-    """After a failed start: nothing of a lab that was down, and of one that was up only what is new and broken."""
-    if not before:
-        remove_everything(client, lab)
-        return
-    for container in containers(client, lab):
-        if container.id not in before and not State.of(container).ready:
-            container.remove(force=True, v=True)
+def take_back(client: DockerClient, lab: Lab, before: Sequence[Container]) -> None:
+    """After a failed start: nothing of hosts that were down, and of those that were up only what is new and broken."""
+    known, were_up = {c.id for c in before}, {host_of(c.labels) for c in before}
+    new = [c for c in containers(client, lab) if c.id not in known]
+    networks = client.networks.list(filters={"label": label_filters(lab)})
+    remove(
+        [c for c in new if host_of(c.labels) not in were_up or not State.of(c).ready],
+        [n for n in networks if not before or host_of(n.attrs.get("Labels") or {}) not in ("", *were_up)],
+        SILENT,
+    )
+    remove_volumes(client, lab, lambda found: host_of(found) not in were_up)
+    shipping.remove_unused(client, label_filters(lab))
 
 
 # Down
 
 
-def down(lab: Lab, progress: Progress = SILENT) -> bool:
-    """Removes all that `up` made but images and certificates; False where there was nothing."""
-    client = engine.connect()
+def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool:
+    """Removes all that `up` and `deploy` made but images and certificates, on every machine; False where there was
+    nothing.
+
+    forget: what is on engines that do not answer is given up.  Else it raises NoEngine for these, once all others are
+    clean, and remembers them.
+    """
     with exclusively(lab, progress):
-        refuse_foreign(client, lab)
-        return remove_everything(client, lab, progress)
+        places = placement.read(lab.placement)
+        found = machines.find(lab.topology, places, also=[machines.THIS])
+        if any(host not in places for host in found.lost):
+            found.insist()
+        for machine in found.reached:
+            refuse_foreign(machine.client, lab)
+        removed = [remove_everything(machine.client, lab, progress) for machine in found.reached]
+        for host in lab.topology.hosts:
+            forget_override(lab, host)
+        lost = {} if forget else {host: place for host, place in places.items() if host in found.lost}
+        placement.remember(lab.placement, lost)
+        if lost:
+            reasons = "\n".join(str(error) for error in found.lost.values())
+            raise NoEngine(
+                f"{reasons}\nwhat runs there was not removed: run `mtls-lab down` again when it answers, "
+                "or, where it is gone for good, `mtls-lab down --forget`"
+            )
+        return any(removed)
 
 
 def remove_everything(client: DockerClient, lab: Lab, progress: Progress = SILENT) -> bool:
@@ -555,31 +552,39 @@ def remove_everything(client: DockerClient, lab: Lab, progress: Progress = SILEN
     return remove_volumes(client, lab) or bool(found or networks)
 
 
-def remove_volumes(client: DockerClient, lab: Lab) -> bool:
-    """Removes the lab's volumes, but those with certificates for the world: these cannot be had again at will."""
+def remove_volumes(client: DockerClient, lab: Lab, among: Callable[[Mapping[str, str]], bool] = lambda _: True) -> bool:
+    """Removes the lab's volumes, but those with certificates for the world: these cannot be had again at will.
+
+    among: whether a volume with such labels is meant.
+    """
     kept = {(host, acme_plan.CERTIFICATES_VOLUME) for host in acme_plan.keeps(lab.topology)}
     worthless = [
         volume
         for volume in client.volumes.list(filters={"label": label_filters(lab)})
-        if (volume.attrs["Labels"].get("mtls-lab.host"), volume.attrs["Labels"].get("mtls-lab.volume")) not in kept
+        if among(volume.attrs["Labels"])
+        and (host_of(volume.attrs["Labels"]), volume.attrs["Labels"].get("mtls-lab.volume")) not in kept
     ]
     for volume in worthless:
         volume.remove()
     return bool(worthless)
 
 
-def remove_departed(client: DockerClient, lab: Lab, progress: Progress) -> None:
-    """Takes away the hosts that left the topology while the lab was up."""
+def remove_strays(task: Task) -> None:
+    """Takes away what a lab has on a machine where it does not belong: hosts that left the topology, or moved."""
+    lab = task.lab
+    for machine in task.machines.reached:
 
-    def has_left(labels: Mapping[str, str]) -> bool:
-        return labels.get("mtls-lab.host", "") not in ("", *lab.stacks)
+        def strays(found: Mapping[str, str], at: Machine = machine) -> bool:
+            return host_of(found) not in (("", *stacks_of(lab, at)) if at.hosts else ())
 
-    networks = client.networks.list(filters={"label": label_filters(lab)})
-    remove(
-        [container for container in containers(client, lab) if has_left(container.labels)],
-        [network for network in networks if has_left(network.attrs.get("Labels") or {})],
-        progress,
-    )
+        networks = machine.client.networks.list(filters={"label": label_filters(lab)})
+        remove(
+            [container for container in containers(machine.client, lab) if strays(container.labels)],
+            [network for network in networks if strays(network.attrs.get("Labels") or {})],
+            task.progress,
+        )
+        remove_volumes(machine.client, lab, strays)
+        shipping.remove_unused(machine.client, label_filters(lab))
 
 
 def remove(found: Sequence[Container], networks: Sequence[Network], progress: Progress) -> None:
@@ -601,33 +606,97 @@ def remove(found: Sequence[Container], networks: Sequence[Network], progress: Pr
 # Looking
 
 
-def running(lab: Lab, client: DockerClient | None = None) -> RunningLab:
-    """Where the lab listens; NotReady where a gateway is not running."""
-    seen, found = look(lab, client)
-    gateways = {state.host: state for state in found if state.service == "gateway"}
-    for host in lab.topology.hosts:
+@dataclass(frozen=True)
+class Survey:
+    """A lab as its engines see it.  lost: hosts whose engine cannot be used -> why."""
+
+    running: RunningLab
+    states: tuple[State, ...]
+    places: Places
+    lost: Mapping[str, NoEngine]
+
+    @property
+    def reasons(self) -> str:
+        """Why engines cannot be used, a line for each."""
+        return "\n".join(dict.fromkeys(str(error) for error in self.lost.values()))
+
+
+def running(lab: Lab, hosts: Collection[str] | None = None) -> RunningLab:
+    """Where the lab listens; NotReady where a gateway is not running.  hosts: those that have to, if not all."""
+    seen = survey(lab)
+    gateways = {state.host: state for state in seen.states if state.service == "gateway"}
+    for host in lab.topology.hosts if hosts is None else hosts:
+        if host in seen.lost:
+            raise seen.lost[host]
         if host not in gateways:
             raise NotReady(f"{lab.project(host)} is not up; run `mtls-lab up` first")
         if gateways[host].status != "running":
             raise NotReady(f"{gateways[host].name} is {gateways[host].status}; run `mtls-lab up` again")
-    return seen
+    return seen.running
 
 
-def look(lab: Lab, client: DockerClient | None = None) -> tuple[RunningLab, tuple[State, ...]]:
-    """Where the lab listens, as far as it does, and its containers as the engine sees them."""
-    found = containers(client or engine.connect(), lab)
-    ports = {c.labels["mtls-lab.host"]: c.ports for c in found if c.labels.get("mtls-lab.service") == "gateway"}
-    endpoints = {
-        host: Endpoint(
-            address="127.0.0.1",
-            http=published(ports.get(host, {}), "80/tcp"),
-            https=published(ports.get(host, {}), "443/tcp"),
-            passed={port: published(ports.get(host, {}), f"{port}/tcp") for port in passed_ports(lab.topology, host)},
-        )
-        for host in lab.topology.hosts
+def look(lab: Lab) -> tuple[RunningLab, tuple[State, ...]]:
+    """Where the lab listens, as far as it does, and its containers; NoEngine where an engine cannot be used."""
+    found = survey(lab)
+    if found.lost:
+        raise NoEngine(found.reasons)
+    return found.running, found.states
+
+
+def survey(lab: Lab) -> Survey:
+    """Where the lab listens and what runs, as far as its engines answer."""
+    places = placement.read(lab.placement)
+    found = machines.find(lab.topology, places)
+    here = everywhere(lab, found)
+    gateways = {host_of(c.labels): c for c in here if c.labels.get("mtls-lab.service") == "gateway"}
+    endpoints = {host: endpoint(lab.topology, host, places, gateways.get(host)) for host in lab.topology.hosts}
+    up = {host for host, gateway in gateways.items() if gateway.status == "running"}
+    cut = placement.cut(lab.topology, places, found.together) | {
+        pair for pair in placement.calls(lab.topology) if not up.issuperset(pair)
     }
-    states = tuple(State.of(container) for container in found)
-    return RunningLab(lab.topology, lab.instance, endpoints, lab.authorities, lab.identities), states
+    seen = RunningLab(lab.topology, lab.instance, endpoints, lab.authorities, lab.identities, cut)
+    return Survey(seen, tuple(State.of(container) for container in here), places, found.lost)
+
+
+def endpoint(topology: Topology, host: str, places: Places, gateway: Container | None) -> Endpoint:
+    """Where a host's gateway listens, as seen from this machine."""
+    ports = gateway.ports if gateway is not None else {}
+    place = places.get(host)
+    return Endpoint(
+        address=(place.address or topology.hosts[host].domain) if place is not None else "127.0.0.1",
+        http=published(ports, "80/tcp"),
+        https=published(ports, "443/tcp"),
+        passed={port: published(ports, f"{port}/tcp") for port in passed_ports(topology, host)},
+    )
+
+
+def everywhere(lab: Lab, found: Machines | None = None) -> list[Container]:
+    """The lab's containers on all machines that answer, each where it belongs."""
+    found = found or machines.find(lab.topology, placement.read(lab.placement))
+    return [
+        container
+        for machine in found.reached
+        for container in containers(machine.client, lab)
+        if host_of(container.labels) in stacks_of(lab, machine)
+    ]
+
+
+def stacks_of(lab: Lab, machine: Machine) -> tuple[str, ...]:
+    """The hosts of a machine, and what else of the lab's belongs on this one."""
+    own = [stack for stack in lab.stacks if stack not in lab.topology.hosts] if machine.own else []
+    return (*machine.hosts, *own)
+
+
+def running_hosts(lab: Lab, found: Machines) -> list[str]:
+    up = {host_of(c.labels) for c in everywhere(lab, found) if c.labels.get("mtls-lab.service") == "gateway"}
+    return [host for host in lab.topology.hosts if host in up]
+
+
+def has_chosen_ports(lab: Lab, found: Machines, host: str) -> bool:
+    """Whether a host was brought up on ports that Docker chose."""
+    gateway = container_of(found.of(host).client, lab, host, "gateway")
+    bindings = gateway.attrs["HostConfig"]["PortBindings"] or {}
+    return any(binding["HostPort"] in ("", "0") for asked in bindings.values() for binding in asked or ())
 
 
 def published(ports: Mapping[str, Any], port: str) -> int | None:
@@ -637,9 +706,8 @@ def published(ports: Mapping[str, Any], port: str) -> int | None:
 
 def alarm(lab: Lab) -> None:
     """Raises NotReady where a container of the lab is broken."""
-    client = engine.connect()
-    if broken := [state for state in map(State.of, containers(client, lab)) if state.broken]:
-        raise NotReady("\n".join(diagnose(client, state) for state in broken))
+    if broken := [container for container in everywhere(lab) if State.of(container).broken]:
+        raise NotReady("\n".join(diagnose(container) for container in broken))
 
 
 def containers(client: DockerClient, lab: Lab) -> list[Container]:
@@ -660,14 +728,6 @@ def mounted(lab: Lab, host: str, target: str) -> Path:
     """The folder on this machine that a host's gateway has mounted somewhere."""
     gateway = container_of(engine.connect(), lab, host, "gateway")
     return Path(next(mount["Source"] for mount in gateway.attrs["Mounts"] if mount["Destination"] == target))
-
-
-def labels(lab: Lab) -> dict[str, str]:
-    return {"mtls-lab.lab": lab.topology.name, "mtls-lab.instance": lab.instance or ""}
-
-
-def label_filters(lab: Lab) -> list[str]:
-    return [f"{name}={value}" for name, value in labels(lab).items()]
 
 
 def execute(container: Container, command: list[str], check: bool = True) -> str:
