@@ -275,20 +275,6 @@ def test_make_help_lists_every_target() -> None:
     assert set(re.findall(r"^  make ([a-z-]+)", done.stdout, re.MULTILINE)) == phony
 
 
-def test_the_readme_s_commands_are_there() -> None:
-    """Every `make` target and every command that it names."""
-    from topology import cli
-
-    readme = (ROOT / "README.md").read_text()
-    targets = set(re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split())
-    commands = {
-        command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback
-    }
-
-    assert set(re.findall(r"make ([a-z]+(?:-[a-z]+)*)", readme)) <= targets
-    assert set(re.findall(r"mtls-lab (generate|up|down|status|check|[a-z]+) ", readme)) - {"reads", "is"} <= commands
-
-
 def test_the_readme_s_topology_is_the_two_host_lab() -> None:
     from topology.description import loading
 

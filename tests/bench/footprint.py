@@ -53,7 +53,6 @@ def all_up(files: Sequence[Path], out: Path, progress: Callable[[str], None]) ->
 
 def memory_of(labs: Sequence[TestedLab]) -> tuple[ContainerMemory, ...]:
     """The memory of every container of the labs, as their control groups count it."""
-    client = engine.connect()
 
     def measure(name: str, container: Any) -> ContainerMemory:
         labels = container.labels
@@ -61,7 +60,7 @@ def memory_of(labs: Sequence[TestedLab]) -> tuple[ContainerMemory, ...]:
         host, service = (labels.get(f"mtls-lab.{part}", "") for part in ("host", "service"))
         return ContainerMemory(name, host, service, kept(memory))
 
-    found = [(tested.lab.topology.name, c) for tested in labs for c in stacks.containers(client, tested.lab)]
+    found = [(tested.lab.topology.name, c) for tested in labs for c in stacks.everywhere(tested.lab)]
     with ThreadPoolExecutor(16) as pool:
         return tuple(pool.map(lambda pair: measure(*pair), found))
 
@@ -77,7 +76,7 @@ def image_sizes(labs: Sequence[TestedLab]) -> tuple[ImageSize, ...]:
     client = engine.connect()
     found = {}
     for tested in labs:
-        for container in stacks.containers(client, tested.lab):
+        for container in stacks.everywhere(tested.lab):
             tag = str(container.attrs["Config"]["Image"])
             name = tag.removeprefix("mtls-lab/").partition(":")[0]
             found[name] = ImageSize(name, client.images.get(tag).attrs["Size"])

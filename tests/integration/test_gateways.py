@@ -107,14 +107,14 @@ def test_the_index_page_names_the_routes(lab: TestedLab) -> None:
 
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/html"
-    assert '<a href="/mtls/">' in answer.text
+    assert '<a href="./mtls/greet/you"><code>/mtls/</code></a>' in answer.text
 
 
 def test_what_is_not_there_is_a_page_of_the_host(lab: TestedLab) -> None:
     answer = ask(lab, "server", "/nowhere")
 
     assert answer.status_code == 404
-    assert "No route of ec3.lab.test leads there" in answer.text
+    assert "No route of <code>ec3.lab.test</code> leads there" in answer.text
 
 
 # Headers

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.integration import containers
+from tests.integration.conftest import eventually
 from tests.integration.containers import Ended
 from topology import cli
 from topology.description import catalog
@@ -114,8 +115,11 @@ def status_through_nginx(tested: TestedLab, code: str, folder: Path) -> int | st
                     break
                 time.sleep(0.05)
                 continue
-            # What nginx says by itself is no answer of the lab's.
-            return answer.status_code if answer.status_code != 502 else nginx.logs().decode()
+            if answer.status_code != 502:
+                return answer.status_code
+            # What nginx says by itself is no answer of the lab's; the engine may have its reason a little later.
+            eventually(lambda: b"[error]" in nginx.logs())
+            return str(nginx.logs().decode())
         return str(nginx.logs().decode())
 
 
