@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import warnings
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -170,6 +171,28 @@ def test_whatever_a_file_holds_there_is_an_answer(content: bytes) -> None:
     for text in (content, der[:place] + content[:1] + der[place + 1 :]):
         with contextlib.suppress(requests.Refused):
             requests.read(text)
+
+
+@pytest.mark.parametrize("damage", [(b"\x0c\x03bro", b"\x0c\x03\xff\xffo"), (b"\x0c\x03bro", b"\x03\x03bro")])
+def test_a_subject_that_cannot_be_read_is_told(damage: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sender can sign anything: bytes that are no text, a kind of text that names do not have."""
+    der = x509.load_pem_x509_csr(csr()).public_bytes(serialization.Encoding.DER)
+    monkeypatch.setattr(requests, "is_signed_by_its_key", lambda _: True)
+
+    assert damage[0] in der
+    assert "has a subject that cannot be read" in refusal(der.replace(*damage))
+
+
+def test_an_odd_country_is_left_out_and_not_warned_of() -> None:
+    with warnings.catch_warnings(action="ignore"):
+        parts = (x509.NameAttribute(NameOID.COUNTRY_NAME, "Germany", _validate=False), *issuing.client_subject("bro"))
+        builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(parts))
+        text = builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)  # type: ignore[arg-type]
+    with warnings.catch_warnings(action="error"):
+        found = requests.read(text)
+
+    assert found.common_names == ("bro",)
+    assert found.ignored == ("C=Germany",)
 
 
 # For whom

@@ -7,6 +7,7 @@ purpose and dates of the certificate are the topology's.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -65,15 +66,15 @@ def read(content: bytes) -> Request:
     if not is_signed_by_its_key(csr):
         raise Refused("has a bad signature: it was changed on its way, or its sender does not hold the key")
     key = strong_key(csr)
-    extensions = readable_extensions(csr)
+    subject, extensions = asked_for(csr)
     refuse_authority(extensions)
     return Request(
         csr=csr,
         key=key,
-        common_names=tuple(str(one.value) for one in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)),
+        common_names=tuple(str(one.value) for one in subject.get_attributes_for_oid(NameOID.COMMON_NAME)),
         alternative_names=tuple(value_of(extensions, x509.SubjectAlternativeName) or ()),
         purposes=tuple(value_of(extensions, x509.ExtendedKeyUsage) or ()),
-        ignored=tuple(ignored_parts(csr.subject)),
+        ignored=tuple(ignored_parts(subject)),
     )
 
 
@@ -122,6 +123,9 @@ def strong_key(csr: x509.CertificateSigningRequest) -> PublicKey:
     return key
 
 
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What the decoder raises, late, for what is not as it should be."""
+
 ADVICE = "RSA from 2048 bits on, ECDSA on P-256 or P-384, and Ed25519 are signed"
 
 
@@ -141,11 +145,17 @@ def weakness(key: object) -> str | None:
 # What it asks for
 
 
-def readable_extensions(csr: x509.CertificateSigningRequest) -> x509.Extensions:
+def asked_for(csr: x509.CertificateSigningRequest) -> tuple[x509.Name, x509.Extensions]:
+    """Subject and extensions, which are decoded only now: a good signature does not mean that they can be."""
+    what = "has a subject"
     try:
-        return csr.extensions
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise Refused(f"asks for extensions that cannot be read ({error})") from error
+        # Parts of a subject that are longer or shorter than RFC 5280 has them name nobody here.
+        with warnings.catch_warnings(action="ignore"):
+            subject = csr.subject
+            what = "asks for extensions"
+            return subject, csr.extensions
+    except UNREADABLE as error:
+        raise Refused(f"{what} that cannot be read ({error})") from error
 
 
 def value_of(extensions: x509.Extensions, kind: type[T]) -> T | None:
