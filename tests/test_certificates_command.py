@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import ssl
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from topology import cli
 from topology.description.loading import load
@@ -261,6 +262,62 @@ def test_somebody_else_s_files_are_not_overwritten(desk: Desk) -> None:
     assert desk.run("renew", "bro") == 2
     assert "issued by CN=bro,O=Others, not by this lab, and is not overwritten" in desk.told()
     assert desk.files() == before
+
+
+@pytest.mark.parametrize("command", [["issue"], ["sign", "--csr", "partner.csr", "--as", "bro"]], ids=lambda c: c[0])
+def test_somebody_else_s_key_stays_also_where_it_has_a_password(desk: Desk, command: list[str]) -> None:
+    """And where a request is signed: it would take the place of both files."""
+    desk.issue()
+    desk.request("theirs")
+    desk.request("partner")
+    desk.openssl("req", "-new", "-x509", "-key", "theirs.key", "-out", "theirs.pem", "-subj", "/O=Others/CN=bro")
+    desk.openssl("pkey", "-in", "theirs.key", "-aes256", "-passout", "pass:secret", "-out", "locked.key")
+    place = desk.stacks / "identities" / "bro"
+    shutil.copy(desk.folder / "theirs.pem", place / "certificate.pem")
+    shutil.copy(desk.folder / "locked.key", place / "key.pem")
+    before = desk.files()
+
+    assert desk.run(*command) == 2
+    assert "not by this lab, and is not overwritten" in desk.told()
+    assert desk.files() == before
+
+
+def test_a_key_that_is_not_the_certificate_s_is_not_exported(desk: Desk) -> None:
+    desk.issue()
+    desk.request("other")
+    shutil.copy(desk.folder / "other.key", desk.stacks / "identities" / "bro" / "key.pem")
+
+    assert desk.run("export", "bro") == 2
+    assert "there is no certificate with its key yet" in desk.told()
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "damaged"),
+    [
+        ("identities/bro/certificate.pem", b"\x0c\x03bro", b"\x0c\x03\xff\xffo"),
+        ("server/certificates/server.pem", b"\x82\x0cpro.lab.test", b"\x87\x0cpro.lab.test"),
+    ],
+    ids=["subject", "alternative name"],
+)
+def test_a_certificate_that_is_damaged_within_is_made_again(
+    desk: Desk, name: str, whole: bytes, damaged: bytes
+) -> None:
+    """Its PEM is whole; a name in it is no text, or no address."""
+    desk.issue()
+    file = desk.stacks / name
+    der = leaf_of(file)
+    assert whole in der
+    file.write_text(ssl.DER_cert_to_PEM_cert(der.replace(whole, damaged)))
+
+    assert desk.run("list") == 0
+    assert desk.run("issue") == 0
+    assert "issued a certificate" in desk.told()
+    assert whole in leaf_of(file)
+
+
+def leaf_of(file: Path) -> bytes:
+    """The DER of the first certificate."""
+    return x509.load_pem_x509_certificates(file.read_bytes())[0].public_bytes(Encoding.DER)
 
 
 def test_what_was_never_the_lab_s_is_left_alone(desk: Desk) -> None:

@@ -5,6 +5,7 @@ Each function returns what is wrong with a file, with what to do about it, or No
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def crl_fault(file: Path, authority: Path) -> str | None:
 
     try:
         crl = x509.load_pem_x509_crl(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, x509.InvalidVersion):
         return "holds no revocation list in PEM; convert it (`openssl crl -inform der`), or name another file"
     chain = certificates(authority)
     signer: Any = chain[0].public_key() if chain else None
@@ -90,9 +91,26 @@ def identity_fault(certificate: Path, key: Path) -> str | None:
 
 def certificates(file: Path) -> list[x509.Certificate]:
     """The certificates of a PEM file; none where it holds none, or cannot be read."""
+    try:
+        return decoded(file.read_bytes())
+    except OSError:
+        return []
+
+
+def decoded(pem: bytes) -> list[x509.Certificate]:
+    """The certificates of a PEM text; none where one of them is damaged.
+
+    Names and keys are decoded late, and whoever asks for them then expects no error: here they are decoded once.
+    """
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        return x509.load_pem_x509_certificates(file.read_bytes())
-    except (OSError, ValueError):
+        # Serials and names that RFC 5280 does not allow are somebody else's business.
+        with warnings.catch_warnings(action="ignore"):
+            found = x509.load_pem_x509_certificates(pem)
+            for one in found:
+                _ = one.subject, one.issuer, one.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         return []
+    return found

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
+from topology.description.credentials import decoded as read_certificates
 from topology.description.model import ACME
 from topology.errors import InvalidInput
 from topology.pki import issuing, requests
@@ -431,6 +432,7 @@ def certify(bench: Bench, wanted: WantedIdentity, signer: Issuer, folder: str) -
     """An identity whose key somebody else holds: its certificate, kept or signed anew for the key of the request."""
     request_path, path = f"{folder}/request.pem", f"{folder}/certificate.pem"
     request = read_request(bench.existing[request_path], request_path, wanted, folder)
+    refuse_foreign(bench, path, f"{folder}/key.pem")
     chain = read_certificates(bench.existing.get(path, b""))
     found = HeldElsewhere(chain[0], tuple(chain[1:])) if chain else None
     reason = fitting_client(bench, wanted, request.key, signer)(found) if found else "there was none"
@@ -523,12 +525,8 @@ def leaf(
 
     misfit: the reason, None where it fits; anew: it is made in any case.
     """
+    refuse_foreign(bench, *paths)
     found = read_credential(*(bench.existing.get(path) for path in paths))
-    if found and is_foreign(found.certificate, bench.lab):
-        raise InvalidInput(
-            f"{paths[0]}: was issued by {found.certificate.issuer.rfc4514_string()}, not by this lab, and is not "
-            f"overwritten; move it and {paths[1]} away (an identity can name both: certificate, key_file)"
-        )
     reason = misfit(found) if found else "there was none" if bench.existing.get(paths[0]) is None else "unreadable"
     reason = "as asked" if anew and found else reason
     if found and reason is None:
@@ -539,6 +537,16 @@ def leaf(
     bench.files[paths[0]], bench.files[paths[1]] = made.certificate_pem(), made.key_pem()
     bench.changes.append(f"{who}: issued a certificate ({reason})")
     return made
+
+
+def refuse_foreign(bench: Bench, path: str, key_path: str) -> None:
+    """InvalidInput where somebody else's certificate lies in the place of one of the lab's, whatever its key is like."""
+    chain = read_certificates(bench.existing.get(path, b""))
+    if chain and is_foreign(chain[0], bench.lab):
+        raise InvalidInput(
+            f"{path}: was issued by {chain[0].issuer.rfc4514_string()}, not by this lab, and is not "
+            f"overwritten; move it and {key_path} away (an identity can name both: certificate, key_file)"
+        )
 
 
 def is_foreign(certificate: x509.Certificate, lab: str) -> bool:
@@ -637,13 +645,6 @@ def ended(pem: bytes) -> bytes:
 # Reading and judging
 
 
-def read_certificates(content: bytes) -> list[x509.Certificate]:
-    try:
-        return x509.load_pem_x509_certificates(content)
-    except ValueError:
-        return []
-
-
 def read_key(content: bytes) -> PrivateKey | None:
     try:
         key = serialization.load_pem_private_key(content, None)
@@ -663,8 +664,9 @@ def read_crls(content: bytes) -> list[x509.CertificateRevocationList]:
     found = []
     for part in content.split(end)[:-1]:
         try:
-            found.append(x509.load_pem_x509_crl(part + end + b"\n"))
-        except ValueError:
+            found.append(one := x509.load_pem_x509_crl(part + end + b"\n"))
+            _ = one.issuer, list(one)  # decoded late, and then by those who expect no error
+        except (ValueError, TypeError, x509.InvalidVersion):
             return []
     return found
 
@@ -676,7 +678,7 @@ def same_key(certificate: x509.Certificate, key: PrivateKey) -> bool:
 def is_signed_by(certificate: x509.Certificate, signer: Issuer) -> bool:
     try:
         certificate.verify_directly_issued_by(signer.certificate)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
@@ -685,17 +687,23 @@ def is_crl_of(found: x509.CertificateRevocationList, signer: Issuer) -> bool:
     return found.is_signature_valid(signer.certificate.public_key())  # type: ignore[arg-type]
 
 
+UNREADABLE_EXTENSION = (
+    x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError, TypeError
+)  # fmt: skip
+"""What is not there, or not as it should be, says nothing."""
+
+
 def names_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
     try:
         return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
+    except UNREADABLE_EXTENSION:
         return []
 
 
 def purposes_in(certificate: x509.Certificate) -> tuple[ObjectIdentifier, ...]:
     try:
         return tuple(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except x509.ExtensionNotFound:
+    except UNREADABLE_EXTENSION:
         return ()
 
 

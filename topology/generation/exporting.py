@@ -20,6 +20,7 @@ from topology.generation.certificates import (
     WantedServer,
     read_certificates,
     read_credential,
+    same_key,
 )
 from topology.generation.subjects import Subject, find
 from topology.pki import issuing
@@ -113,7 +114,7 @@ def with_key(
             f"{name}: its key is held elsewhere, and a {kind} needs it; export pem, and have its holder pack the two"
         )
     credential = read_credential(certificate, key)
-    if credential is None:
+    if credential is None or not same_key(credential.certificate, credential.key):
         raise InvalidInput(f"{name}: there is no certificate with its key yet; run `mtls-lab certificates issue`")
     return Exported(packed(bare, credential, kind, password), True, chain, file_name, password)
 
