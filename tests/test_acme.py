@@ -55,6 +55,13 @@ def test_the_challenge_is_answered_before_the_redirect() -> None:
     assert "return 301 https://$host$https_port$request_uri;" in LAB["desk/nginx/nginx.conf"]
 
 
+def test_a_link_among_the_challenges_leads_nowhere() -> None:
+    """certbot's container could make one to a key in the gateway's, and anybody could ask for that in plain HTTP."""
+    challenges = LAB["shop/nginx/nginx.conf"].partition("location /.well-known/acme-challenge/ {")[2].partition("}")[0]
+
+    assert "disable_symlinks on from=$document_root;" in challenges
+
+
 def test_a_gateway_needs_no_certificate_to_start() -> None:
     assert "ssl_certificate " not in LAB["shop/nginx/nginx.conf"]
     assert "include /tmp/certificate.conf;" in LAB["shop/nginx/nginx.conf"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import ssl
@@ -463,6 +464,20 @@ def test_an_earlier_export_is_replaced_and_another_file_is_not(desk: Desk, kind:
         assert "add --force" in desk.told()
         assert (desk.folder / "out").read_bytes() == other
     assert desk.run("export", name, "--format", kind, "--to", "out", "--force") == 0
+
+
+@pytest.mark.parametrize("command", [["export", "bro", "--to"], ["sign", "--csr", "bro.csr", "--as", "bro", "--out"]])
+def test_a_device_is_not_replaced_by_a_file(desk: Desk, command: list[str]) -> None:
+    """Root could do that to /dev/stdout, for every program on the machine.  Here a pipe stands for it."""
+    desk.issue()
+    desk.request("bro")
+    os.mkfifo(desk.folder / "pipe")
+    before = desk.files()
+
+    assert desk.run(*command, "pipe", "--force") == 2
+    assert "pipe: is a device or a pipe" in desk.told()
+    assert (desk.folder / "pipe").is_fifo()
+    assert desk.files() == before
 
 
 # sign

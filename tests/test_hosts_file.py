@@ -159,6 +159,18 @@ def test_a_link_leads_to_the_file_that_is_changed(topology: str, hosts: Path) ->
     assert b"www.shop.test" in hosts.read_bytes()
 
 
+@pytest.mark.parametrize("action", ["--install", "--remove"])
+def test_a_device_is_not_replaced_by_a_file(
+    action: str, topology: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Root could do that to /dev/null.  A pipe stands for it; who reads it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+
+    assert cli.main(["hosts", topology, action, "--yes", "--file", str(tmp_path / "pipe")]) == 2
+    assert "is a device or a pipe" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_what_it_did_as_json(topology: str, hosts: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["hosts", topology, "--remove", "--file", str(hosts), "--json"])
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socketserver
 import sys
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -144,6 +147,27 @@ def test_a_server_whose_name_does_not_resolve_is_told_at_once(renewal: ModuleTyp
         "the ACME server https://ca.nowhere.invalid/dir cannot be reached: its name does not resolve; "
         "is it the right URL?"
     )
+
+
+@pytest.fixture
+def mail_server() -> Iterator[str]:
+    """The URL of something that does not speak HTTP."""
+
+    class Greeting(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 mail.lab.test ESMTP\r\n")
+            self.rfile.readline()
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Greeting) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def test_what_does_not_speak_http_is_told(renewal: ModuleType, mail_server: str) -> None:
+    """A wrong port: neither as the ACME server nor as the gateway is it a reason to fall over."""
+    assert renewal.unreachable(mail_server) == f"{mail_server} is not an ACME server's directory"
+    assert "ESMTP" in renewal.fetched(mail_server)
 
 
 def fake_certbot(renewal: ModuleType, monkeypatch: pytest.MonkeyPatch, *results: tuple[int, str]) -> list[list[str]]:

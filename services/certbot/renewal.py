@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import re
@@ -176,7 +177,7 @@ def fetched(url: str) -> str:
     try:
         with opener.open(url, timeout=2) as answer:  # the gateway beside this container
             return str(answer.read(200).decode(errors="replace"))
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return str(error)
 
 
@@ -193,8 +194,8 @@ def unreachable(directory: str) -> str:
         return f"{server}: {in_words(error.reason)}"
     except (TimeoutError, OSError) as error:
         return f"{server}: {in_words(error)}"
-    except ValueError:
-        found = None
+    except (ValueError, http.client.HTTPException):
+        found = None  # whatever it speaks, it is not HTTP with JSON
     return "" if isinstance(found, dict) and "newOrder" in found else f"{directory} is not an ACME server's directory"
 
 

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from topology.description.credentials import decoded as read_certificates
+from topology.description import credentials
 from topology.description.model import ACME
 from topology.errors import InvalidInput
 from topology.pki import issuing, requests
@@ -540,7 +540,7 @@ def leaf(
 
 
 def refuse_foreign(bench: Bench, path: str, key_path: str) -> None:
-    """InvalidInput where somebody else's certificate lies in the place of one of the lab's, whatever its key is like."""
+    """InvalidInput where somebody else's certificate lies in a place of the lab's, whatever its key is like."""
     chain = read_certificates(bench.existing.get(path, b""))
     if chain and is_foreign(chain[0], bench.lab):
         raise InvalidInput(
@@ -643,6 +643,11 @@ def ended(pem: bytes) -> bytes:
 
 
 # Reading and judging
+
+
+def read_certificates(content: bytes) -> list[x509.Certificate]:
+    """Leaf first; none where there is none, or one of them is damaged."""
+    return credentials.decoded(content)
 
 
 def read_key(content: bytes) -> PrivateKey | None:

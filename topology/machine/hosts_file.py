@@ -13,7 +13,6 @@ from pathlib import Path
 from topology.description.model import Topology
 from topology.errors import InvalidInput
 
-HOSTS_FILE = Path("/etc/hosts")
 LOOPBACK = "127.0.0.1"
 """Where the gateways' ports are published."""
 
@@ -58,7 +57,9 @@ def block_of(topology: Topology, instance: str | None) -> Block:
 
 
 def read(file: Path) -> bytes:
-    """Raises InvalidInput where it cannot be read."""
+    """Raises InvalidInput where it cannot be read, or is a device or a pipe, which must not be replaced by a file."""
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise InvalidInput(f"{file}: is a device or a pipe; name a file")
     try:
         return file.read_bytes()
     except OSError as error:

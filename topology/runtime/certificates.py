@@ -46,8 +46,8 @@ def sign(
     """
     wanted = planning.wanted_certificates(lab.description)
     admitted = signing.admit(wanted, read_request(file), name, str(file))
-    if to is not None and not force:
-        refuse_overwriting(to, lambda content: signing.is_earlier(content, admitted, wanted.lab))
+    if to is not None:
+        refuse_overwriting(to, lambda content: force or signing.is_earlier(content, admitted, wanted.lab))
     with stacks.exclusively(lab, progress):
         found = stacks.read_certificates(lab)
         signed = signing.sign(wanted, admitted, found, datetime.now(UTC), stacks.layout(lab))
@@ -75,20 +75,24 @@ def export(lab: Lab, name: str, kind: exporting.Format, password: str | None) ->
 
 def deliver(file: Path, exported: exporting.Exported, *, force: bool) -> None:
     """Writes an export.  InvalidInput where another file lies there, unless force is set."""
-    if not force:
-        refuse_overwriting(file, lambda content: exporting.is_earlier(content, exported))
+    refuse_overwriting(file, lambda content: force or exporting.is_earlier(content, exported))
     writing.write(file, exported.content, 0o600 if exported.secret else 0o644)
 
 
-def refuse_overwriting(file: Path, is_earlier: Callable[[bytes], bool]) -> None:
-    """InvalidInput where a file is there that is not an earlier one of the same."""
+def refuse_overwriting(file: Path, may_go: Callable[[bytes], bool]) -> None:
+    """InvalidInput where a file is there that may not be replaced.  may_go: whether one with that content may.
+
+    A device or pipe, such as /dev/stdout, never may: a file would lie in its place then, for everybody.
+    """
     if file.is_dir():
         raise InvalidInput(f"{file}: is a folder; name a file in it")
+    if file.exists() and not file.is_file():
+        raise InvalidInput(f"{file}: is a device or a pipe, which a file would take the place of; name a file")
     try:
-        ours = not file.exists() or (file.is_file() and is_earlier(file.read_bytes()))
+        replaceable = not file.exists() or may_go(file.read_bytes())
     except OSError:
-        ours = False
-    if not ours:
+        replaceable = False
+    if not replaceable:
         raise InvalidInput(f"{file}: is there and nothing that this command wrote; name another, or add --force")
 
 
