@@ -114,6 +114,14 @@ def test_another_kind_of_key_is_refused(key: object) -> None:
     assert "neither RSA nor ECDSA nor Ed25519" in refusal(csr(key=key))
 
 
+def test_a_key_for_one_way_of_signing_alone_is_refused(tmp_path: Path) -> None:
+    """Its holder could do nothing with the certificate."""
+    openssl(tmp_path, "genpkey", "-algorithm", "RSA-PSS", "-out", "key.pem")
+    openssl(tmp_path, "req", "-new", "-key", "key.pem", "-subj", "/CN=bro", "-out", "bro.csr")
+
+    assert "has a key for RSASSA-PSS alone" in refusal((tmp_path / "bro.csr").read_bytes())
+
+
 def test_a_forgeable_digest_is_refused(tmp_path: Path) -> None:
     openssl(tmp_path, "genpkey", "-algorithm", "RSA", "-out", "key.pem")
     openssl(tmp_path, "req", "-new", "-sha1", "-key", "key.pem", "-subj", "/CN=bro", "-out", "bro.csr")

@@ -149,6 +149,14 @@ def test_paths_with_spaces_and_quotes_are_quoted(language: str) -> None:
         assert json.dumps(wanted) in code
 
 
+def test_a_path_that_nginx_would_read_a_variable_in_is_told(tmp_path: Path) -> None:
+    call = calls.call(published("two-host", tmp_path / "p$q"), "server", "bro", None)
+
+    with pytest.raises(InvalidInput, match=r"nginx takes \$ in a path for a variable"):
+        snippets.code("nginx", call)
+    assert "p$q" in snippets.code("curl", call)
+
+
 def test_an_address_of_ipv6_stands_in_brackets() -> None:
     lab = published("two-host")
     endpoints = {"server": Endpoint("::1", None, 9443)}

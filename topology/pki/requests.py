@@ -31,6 +31,9 @@ RSA_BITS = range(2048, 8193)
 SMALLEST_EXPONENT = 65537
 """NIST SP 800-56B, 6.2: smaller ones have been broken in practice."""
 
+RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")
+"""id-RSASSA-PSS (RFC 4055, 3.1) as DER: the kind of a key that may sign in that one way alone."""
+
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384"}
 DIGESTS = ("sha256", "sha384", "sha512")
 
@@ -114,6 +117,9 @@ def strong_key(csr: x509.CertificateSigningRequest) -> PublicKey:
         digest = csr.signature_hash_algorithm
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Refused(f"has a key of an unknown kind; {ADVICE}") from error
+    if isinstance(key, rsa.RSAPublicKey) and RSASSA_PSS in csr.tbs_certrequest_bytes:
+        # The library reads it as plain RSA, its certificate would say so, and openssl does not let the two go together.
+        raise Refused(f"has a key for RSASSA-PSS alone; {ADVICE}")
     if wrong := weakness(key):
         raise Refused(f"{wrong}; {ADVICE}")
     if digest is not None and digest.name not in DIGESTS:

@@ -17,7 +17,7 @@ import jinja2
 
 from topology.description.wording import shown as printable
 from topology.errors import InvalidInput
-from topology.generation.rendering import nginx_string
+from topology.generation import rendering
 from topology.report.calls import Call, choices
 
 WIDTH = 110
@@ -129,6 +129,16 @@ def environment() -> jinja2.Environment:
     made.filters["location"] = location
     made.filters["nginx_string"] = nginx_string
     return made
+
+
+def nginx_string(value: str) -> str:
+    """A quoted nginx string; InvalidInput for a path that nginx would read a variable in."""
+    if "$" in value:
+        raise InvalidInput(
+            f"{printable(value)}: nginx takes $ in a path for a variable, and cannot be told otherwise; "
+            "move the lab, or ask for another language"
+        )
+    return rendering.nginx_string(value)
 
 
 def text(value: str) -> str:
