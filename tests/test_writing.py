@@ -110,6 +110,38 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_an_interruption_leaves_no_half_of_a_key_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing.os, "fsync", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "bro.pem", b"key", 0o600)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_takes_the_place_of_what_is_written_changes_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under sudo the folder is a person's, and what they link to could be the machine's."""
+    victim, folder = tmp_path / "shadow", tmp_path / "home"
+    victim.write_text("root's")
+    victim.chmod(0o600)
+    folder.mkdir()
+
+    def swapped(_: int) -> None:
+        temporary = next(folder.iterdir())
+        temporary.unlink()
+        temporary.symlink_to(victim)
+
+    monkeypatch.setattr(writing.os, "fsync", swapped)
+    write(folder / "note", b"ours", 0o644)
+
+    assert stat.S_IMODE(victim.stat().st_mode) == 0o600
+    assert victim.read_text() == "root's"
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
     """A file stands where a folder should be."""
     (tmp_path / "compose").write_text("a file")

@@ -143,14 +143,17 @@ def write(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] 
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        if owner is not None:
-            os.chown(temporary, *owner)
-        temporary.chmod(mode)
+            # By the open file: under sudo, a folder's owner could put a link in the place of its name meanwhile.
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise  # an interruption
         raise NotWritten(
             f"{path}: cannot be written: {error.strerror}; what stood there before still stands"
         ) from error

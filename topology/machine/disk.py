@@ -76,7 +76,7 @@ def make_folder(path: Path, owner: tuple[int, int] | None) -> Path | None:
     try:
         path.mkdir(mode=0o700)
         if owner is not None:
-            os.chown(path, *owner)
+            os.chown(path, *owner, follow_symlinks=False)
     except OSError as error:
         raise NotWritten(f"{path}: the folder cannot be made: {error.strerror}") from error
     return above or path
