@@ -240,6 +240,15 @@ def test_renew_of_something_else_is_one_clear_line(desk: Desk, name: str, told: 
     assert desk.files() == before
 
 
+def test_what_certbot_renews_is_told(desk: Desk) -> None:
+    desk.write(
+        TOPOLOGY.replace("    aliases: [www.lab.test]\n", "    aliases: [www.lab.test]\n    tls: {acme: true}\n")
+    )
+
+    assert desk.run("renew", "server") == 2
+    assert "comes from an ACME server, and certbot renews that" in desk.told()
+
+
 def test_a_name_that_two_things_have_is_asked_about(desk: Desk) -> None:
     desk.write(
         TOPOLOGY.replace("  bro: {authority: client_ca}", "  server: {authority: client_ca}").replace("bro, ", "")

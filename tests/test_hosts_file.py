@@ -150,6 +150,16 @@ def test_a_file_keeps_its_mode_and_comes_back(topology: str, hosts: Path, capsys
     assert '"action": "removed"' in capsys.readouterr().out
 
 
+def test_what_is_taken_out_is_not_told_in_words_of_another_block(
+    topology: str, hosts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts.write_bytes(MACHINE + SHOP_TEXT)
+
+    assert cli.main(["hosts", topology, "--remove", "--yes", "--file", str(hosts)]) == 0
+    assert capsys.readouterr().err == f"About to take mtls-lab shop out of {hosts}\n"
+    assert hosts.read_bytes() == MACHINE
+
+
 def test_a_link_leads_to_the_file_that_is_changed(topology: str, hosts: Path) -> None:
     link = hosts.with_name("link")
     link.symlink_to(hosts)
@@ -230,6 +240,21 @@ def test_a_write_that_fails_midway_leaves_the_old_content(hosts: Path, monkeypat
 
     with pytest.raises(NotWritten, match="No space left on device; what stood there before still stands"):
         disk.overwrite(hosts, b"x" * 1000)
+    assert hosts.read_bytes() == MACHINE
+
+
+def test_an_interruption_midway_leaves_the_old_content(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = os.ftruncate, iter(range(10))
+
+    def interrupted(descriptor: int, length: int) -> None:
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        real(descriptor, length)
+
+    monkeypatch.setattr(os, "ftruncate", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        disk.overwrite(hosts, b"short\n")
     assert hosts.read_bytes() == MACHINE
 
 

@@ -38,7 +38,9 @@ def hosts(
         before = hosts_file.read(file)
         action = "unchanged"
         if change(before, block, file) != before:
-            agree(f"About to {'put this into' if install else 'take this out of'} {file}:\n\n{block.text()}", yes)
+            # What is taken out may be an older block than the one that the topology wants now.
+            what = f"put this into {file}:\n\n{block.text()}" if install else f"take {block.title} out of {file}"
+            agree(f"About to {what}", yes)
             # Read again: while the question stood there, somebody else may have written.
             disk.replace(file, change(hosts_file.read(file), block, file))
             action = "installed" if install else "removed"

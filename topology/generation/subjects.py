@@ -40,7 +40,10 @@ def find(wanted: Wanted, name: str) -> tuple[str, Subject]:
         raise InvalidInput(f"{name}: the topology has more than one; write {places}")
     hosts = [host.host for host in wanted.hosts]
     if name.removeprefix("hosts.") in hosts:
-        raise InvalidInput(f"{name}: this host's gateway has no certificate of one of the lab's authorities")
+        raise InvalidInput(
+            f"{name}: none of the lab's authorities certifies this host's gateway; it speaks plain HTTP, or its "
+            "certificate comes from an ACME server, and certbot renews that"
+        )
     if name.endswith((".yaml", ".yml")):
         raise InvalidInput(f"{name}: is no name of the topology; a topology file goes with --topology")
     known = [place.partition(".")[2] for place, _ in subjects(wanted)]

@@ -45,7 +45,7 @@ def overwrite(path: Path, content: bytes) -> None:
             old = file.read()
             try:
                 fill(file.fileno(), content)
-            except OSError:
+            except BaseException:  # an interruption, too
                 fill(file.fileno(), old)
                 raise
     except PermissionError as error:
