@@ -38,7 +38,8 @@ STARTS_PROCESSES = {
 type of what stacks returns."""
 
 TALKS_TO_THE_ENGINE = {
-    "runtime/stacks.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py", "runtime/images.py",
+    "runtime/stacks.py", "runtime/looking.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py",
+    "runtime/images.py",
     "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "pytest_plugin.py",
 }  # fmt: skip
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
 from topology import cli
+from topology.description.model import FromEnvironment, Frozen, Topology
+from topology.report import reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,6 +48,30 @@ def test_commands_that_are_named_exist(page: Path) -> None:
 
     assert set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text)) <= targets
     assert set(re.findall(rf"{STARTED}mtls-lab ([a-z]+)", text)) <= commands
+
+
+def test_the_page_of_fields_is_what_the_model_says() -> None:
+    """`make generate` writes it."""
+    assert (ROOT / "docs" / "topology.md").read_text() == reference.page()
+
+
+def test_each_mapping_that_an_author_writes_has_its_table() -> None:
+    """The page leaves none of them out."""
+    reached: set[object] = set()
+    wanted = [Topology]
+    while wanted:
+        model = wanted.pop()
+        reached.add(model)
+        inner = {one for field in model.model_fields.values() for one in models_in(field.annotation)}
+        wanted += inner - reached
+
+    assert reached - {FromEnvironment} <= {model for _, model in reference.SECTIONS}
+
+
+def models_in(annotation: object) -> set[type[Frozen]]:
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return {annotation}
+    return {found for one in get_args(annotation) for found in models_in(one)}
 
 
 def test_every_lab_has_its_place_among_the_systems() -> None:

@@ -121,9 +121,9 @@ class TestedLab:
 
     def find_ports(self, *hosts: str) -> None:
         """Reads the published ports again: where Docker chooses them, a recreated gateway has others."""
-        from topology.runtime import stacks
+        from topology.runtime import looking
 
-        found = stacks.look(self.lab)[0].endpoints
+        found = looking.look(self.lab)[0].endpoints
         endpoints = cast("dict[str, Endpoint]", self.running.endpoints)
         endpoints.update({host: found[host] for host in hosts or found})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from topology.pytest_plugin import TestedLab, brought_up
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking
 
 MIB = 1024 * 1024
 
@@ -60,7 +60,7 @@ def memory_of(labs: Sequence[TestedLab]) -> tuple[ContainerMemory, ...]:
         host, service = (labels.get(f"mtls-lab.{part}", "") for part in ("host", "service"))
         return ContainerMemory(name, host, service, kept(memory))
 
-    found = [(tested.lab.topology.name, c) for tested in labs for c in stacks.everywhere(tested.lab)]
+    found = [(tested.lab.topology.name, c) for tested in labs for c in looking.everywhere(tested.lab)]
     with ThreadPoolExecutor(16) as pool:
         return tuple(pool.map(lambda pair: measure(*pair), found))
 
@@ -76,7 +76,7 @@ def image_sizes(labs: Sequence[TestedLab]) -> tuple[ImageSize, ...]:
     client = engine.connect()
     found = {}
     for tested in labs:
-        for container in stacks.everywhere(tested.lab):
+        for container in looking.everywhere(tested.lab):
             tag = str(container.attrs["Config"]["Image"])
             name = tag.removeprefix("mtls-lab/").partition(":")[0]
             found[name] = ImageSize(name, client.images.get(tag).attrs["Size"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.integration.driving import Callers
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking
 
 HOST, DOMAIN, PATH = "shop", "shop.acme.test", "/node/health"
 REQUESTS = 1000
@@ -27,7 +27,7 @@ class Renewal:
 
 def measure(tested: TestedLab) -> Renewal:
     """tested: the lab `acme`, up.  Raises AssertionError where certbot does not do its work."""
-    certbot = stacks.container_of(engine.connect(), tested.lab, HOST, "certbot")
+    certbot = looking.container_of(engine.connect(), tested.lab, HOST, "certbot")
     said = re.search(rf"{DOMAIN}: got a certificate in ([0-9.]+) s", certbot.logs().decode())
     if said is None:
         raise AssertionError(f"certbot got no certificate: {certbot.logs().decode()}")

@@ -22,7 +22,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Pla
 
 from topology.generation import planning
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, images, stacks
+from topology.runtime import engine, images, looking
 from topology.runtime.progress import SILENT
 
 IMAGE_FOLDER = Path(__file__).parents[2] / "fixtures" / "browser"
@@ -217,7 +217,7 @@ def resolver_rules(tested: TestedLab) -> Iterator[str]:
     """
     client = engine.connect()
     for name, host in tested.lab.topology.hosts.items():
-        gateway = stacks.container_of(client, tested.lab, name, "gateway")
+        gateway = looking.container_of(client, tested.lab, name, "gateway")
         address = gateway.attrs["NetworkSettings"]["Networks"][tested.lab.internet]["IPAddress"]
         published = {host.publish.http: 80, host.publish.https: 443}
         published |= {service.tls.publish: service.tls.port for service in host.services.values() if service.tls}

@@ -78,7 +78,7 @@ def on_the_internet(tested: TestedLab) -> dict[str, Any]:
 
 def address(tested: TestedLab, host: str) -> str:
     """A gateway's address on the network that stands for the internet."""
-    from topology.runtime import stacks
+    from topology.runtime import looking
 
-    gateway = stacks.container_of(engine.connect(), tested.lab, host, "gateway")
+    gateway = looking.container_of(engine.connect(), tested.lab, host, "gateway")
     return str(gateway.attrs["NetworkSettings"]["Networks"][tested.lab.internet]["IPAddress"])

@@ -16,7 +16,7 @@ from cryptography import x509
 from topology import cli
 from topology.description.loading import load
 from topology.proof.probing import Direct, Files, tls_context
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
@@ -48,7 +48,7 @@ class Driven:
 
     @property
     def running(self) -> RunningLab:
-        return stacks.running(self.lab)
+        return looking.running(self.lab)
 
     def write(self, text: str) -> None:
         self.file.write_text(text)
@@ -73,7 +73,7 @@ class Driven:
             self.run("down")
 
     def container(self, host: str, service: str) -> Any:
-        return stacks.container_of(engine.connect(), self.lab, host, service)
+        return looking.container_of(engine.connect(), self.lab, host, service)
 
     def execute(self, host: str, service: str, *command: str, **environment: str) -> tuple[int, str]:
         """A command in a container: its exit code, and what it printed."""
@@ -84,7 +84,7 @@ class Driven:
         """`host/service` -> id and start of its container."""
         return {
             f"{c.labels['mtls-lab.host']}/{c.labels['mtls-lab.service']}": (str(c.id), c.attrs["State"]["StartedAt"])
-            for c in stacks.everywhere(self.lab)
+            for c in looking.everywhere(self.lab)
         }
 
     def served(self, host: str) -> x509.Certificate:

@@ -13,7 +13,7 @@ from topology.generation import writing
 from topology.proof import checking
 from topology.proof.checking import Verdict
 from topology.pytest_plugin import TestedLab
-from topology.runtime import stacks
+from topology.runtime import looking
 
 pytestmark = pytest.mark.integration
 
@@ -80,7 +80,7 @@ BREAKS = {
 @contextmanager
 def broken(tested: TestedLab, change: Break) -> Iterator[None]:
     """The running gateway with one change, put right afterwards."""
-    file = stacks.mounted(tested.lab, change.host, "/etc/nginx/lab") / change.file
+    file = looking.mounted(tested.lab, change.host, "/etc/nginx/lab") / change.file
     good = file.read_bytes()
     assert change.old.encode() in good, "the change would change nothing"
     try:

@@ -16,7 +16,7 @@ from topology.generation import writing
 from topology.proof import checking
 from topology.proof.checking import Verdict
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +75,7 @@ def start(tested: TestedLab) -> None:
     client = engine.connect()
 
     def is_healthy() -> bool:
-        state = stacks.container_of(client, tested.lab, "strict", "node").attrs["State"]
+        state = looking.container_of(client, tested.lab, "strict", "node").attrs["State"]
         return bool(state["Health"]["Status"] == "healthy")
 
     eventually(is_healthy, 60)

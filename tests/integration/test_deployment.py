@@ -21,7 +21,7 @@ from topology import cli
 from topology.description.loading import load
 from topology.proof import expectation
 from topology.proof.probing import Direct, Files, tls_context
-from topology.runtime import contexts, engine, placement, stacks
+from topology.runtime import contexts, engine, looking, placement
 from topology.runtime import machines as running_on
 from topology.runtime.lab import Lab, label_filters
 
@@ -89,7 +89,7 @@ class Deployment:
 
     def on(self, machine: str) -> dict[str, str]:
         """`host/service` -> container that a machine runs."""
-        return {name_of(c): str(c.id) for c in stacks.containers(self.machines[machine].client, self.lab)}
+        return {name_of(c): str(c.id) for c in looking.containers(self.machines[machine].client, self.lab)}
 
     def volumes(self, machine: str) -> set[str]:
         return {volume.name for volume in self.machines[machine].client.volumes.list()}
@@ -152,7 +152,7 @@ def deployed(two_machines: Deployment) -> Iterator[Deployment]:
 def test_each_host_runs_on_its_own_machine_alone(deployed: Deployment) -> None:
     assert deployed.on("one").keys() == {"server/gateway", "server/boot", "server/mtls"}
     assert deployed.on("two").keys() == {"client/gateway", "client/fast"}
-    assert stacks.containers(engine.connect(), deployed.lab) == []
+    assert looking.containers(engine.connect(), deployed.lab) == []
 
 
 def test_every_caller_gets_its_answer_across_the_machines(deployed: Deployment) -> None:
@@ -182,7 +182,7 @@ def test_a_gateway_believes_another_machine_s_gateway_and_nobody_else(deployed: 
 
 
 def test_a_deployed_gateway_listens_where_its_machine_was_said_to_be_and_nowhere_else(deployed: Deployment) -> None:
-    gateway = stacks.container_of(deployed.machines["one"].client, deployed.lab, "server", "gateway")
+    gateway = looking.container_of(deployed.machines["one"].client, deployed.lab, "server", "gateway")
 
     bindings = [binding for found in gateway.ports.values() for binding in found or ()]
     assert {binding["HostIp"] for binding in bindings} == {deployed.machines["one"].address}
@@ -299,7 +299,7 @@ def test_hosts_find_each_other_through_dns(deployed: Deployment, monkeypatch: py
         assert cli.main(deployed.words("deploy", *options)) == 0
     assert cli.main(deployed.words("check")) == 0
     assert "ec3.apart.test" not in deployed.lab.override("client").read_text()
-    gateway = stacks.container_of(deployed.machines["one"].client, deployed.lab, "server", "gateway")
+    gateway = looking.container_of(deployed.machines["one"].client, deployed.lab, "server", "gateway")
     assert {binding["HostIp"] for found in gateway.ports.values() for binding in found or ()} == {placement.EVERYWHERE}
 
     for host, machine in (("client", "two"), ("server", "one")):  # as it was; nobody else has the stand-in
@@ -374,7 +374,7 @@ def test_this_machine_is_a_context_like_any_other(at_home: Deployment) -> None:
     client = engine.connect()
 
     def here() -> dict[str, Any]:
-        return {name_of(container): container for container in stacks.containers(client, at_home.lab)}
+        return {name_of(container): container for container in looking.containers(client, at_home.lab)}
 
     before = here()
     assert_done(at_home.run("deploy", "server", "--context", "default", "--address", "127.0.0.1"))

@@ -10,7 +10,7 @@ import pytest
 
 from topology import cli
 from topology.description.loading import load
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking
 from topology.runtime.lab import Lab, label_filters
 
 pytestmark = pytest.mark.integration
@@ -52,7 +52,7 @@ def left_behind(file: Path, out: Path) -> tuple[list[str], list[str]]:
     client = engine.connect()
     lab = Lab(load(file), out, "failing")
     networks = client.networks.list(filters={"label": label_filters(lab)})
-    return [str(c.name) for c in stacks.containers(client, lab)], [str(n.name) for n in networks]
+    return [str(c.name) for c in looking.containers(client, lab)], [str(n.name) for n in networks]
 
 
 def up(file: Path, out: Path, *options: str) -> int:

@@ -11,7 +11,7 @@ from tests.integration.conftest import ask, opened
 from topology.proof import checking
 from topology.pytest_plugin import TestedLab, brought_up
 from topology.report import matrix
-from topology.runtime import stacks
+from topology.runtime import looking
 
 pytestmark = pytest.mark.integration
 
@@ -158,7 +158,7 @@ def test_a_file_beside_no_index_is_served(site: TestedLab) -> None:
 )
 def test_what_begins_with_a_dot_is_not_served(site: TestedLab, path: str) -> None:
     """Neither copied into the stack nor, where somebody puts it there by hand, answered."""
-    folder = stacks.mounted(site.lab, "web", "/srv/files") / "public" / "public"
+    folder = looking.mounted(site.lab, "web", "/srv/files") / "public" / "public"
     assert not (folder / ".env").exists()
     (folder / ".git").mkdir(exist_ok=True)
     for name in (".env", ".git/config"):
@@ -218,7 +218,7 @@ def test_a_guarded_folder_inside_an_open_one_is_guarded_by_every_path(site: Test
 @pytest.mark.parametrize("target", [KEY, "/etc/passwd", "../../public+private/public/private/secret.txt", "/etc/nginx"])
 def test_a_link_is_not_followed(site: TestedLab, target: str) -> None:
     """Put there by hand: it would lead to the gateway's own files, the server's key among them."""
-    link = stacks.mounted(site.lab, "web", "/srv/files") / "public" / "public" / "link"
+    link = looking.mounted(site.lab, "web", "/srv/files") / "public" / "public" / "link"
     link.symlink_to(target)
     try:
         for path in ("/public/link", "/public/link/", "/public/link/nginx.conf"):

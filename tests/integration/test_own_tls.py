@@ -17,7 +17,7 @@ from topology.proof import readiness
 from topology.proof.expectation import BAD_KINDS
 from topology.proof.probing import Files
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking, stacks
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
@@ -59,11 +59,11 @@ def test_both_ports_are_published_on_this_machine_alone(node_tls: TestedLab) -> 
     """By the gateway; the container of the service publishes nothing."""
     client = engine.connect()
     for host in ("open", "strict"):
-        gateway = stacks.container_of(client, node_tls.lab, host, "gateway").ports
+        gateway = looking.container_of(client, node_tls.lab, host, "gateway").ports
         bound = {port: {one["HostIp"] for one in bindings} for port, bindings in gateway.items() if bindings}
         assert bound["3300/tcp"] == bound["80/tcp"] == {"127.0.0.1"}
         assert set().union(*bound.values()) == {"127.0.0.1"}
-        assert not any(stacks.container_of(client, node_tls.lab, host, "node").ports.values())
+        assert not any(looking.container_of(client, node_tls.lab, host, "node").ports.values())
 
 
 def test_the_topology_s_ports_stand_in_the_stack(node_tls: TestedLab) -> None:
@@ -167,7 +167,7 @@ hosts:
         (self.lab.certificates("web") / "services" / "node" / "server.pem").unlink()
 
     def start(self) -> tuple[str, str]:
-        container = stacks.container_of(engine.connect(), self.lab, "web", "node")
+        container = looking.container_of(engine.connect(), self.lab, "web", "node")
         return str(container.id), str(container.attrs["State"]["StartedAt"])
 
 

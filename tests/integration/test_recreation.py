@@ -12,7 +12,7 @@ import requests
 from tests.integration.conftest import ask
 from topology.errors import NotReady
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking
 from topology.runtime.lab import labels
 
 pytestmark = pytest.mark.integration
@@ -69,7 +69,7 @@ def wait_for_gateway(lab: TestedLab) -> None:
 def throw_away(lab: TestedLab, count: int) -> Iterator[list[str]]:
     """Containers that take whatever addresses Docker hands out on the server's network."""
     client = engine.connect()
-    image = stacks.containers(client, lab.lab)[0].image
+    image = looking.containers(client, lab.lab)[0].image
     made = []
     try:
         for _ in range(count):
@@ -94,7 +94,7 @@ def test_a_throw_away_container_never_gets_the_address_of_a_service_that_is_down
     """With plain Docker it would get the first one that is free, and with it the requests."""
     stack = lab.hosts["server"]
     prefix = stack.docker_compose_command()
-    before = stacks.containers(engine.connect(), lab.lab)
+    before = looking.containers(engine.connect(), lab.lab)
     fixed = {n["IPAddress"] for c in before for n in c.attrs["NetworkSettings"]["Networks"].values()}
     stack._run_command([*prefix, "rm", "--stop", "--force", "boot", "mtls"])
     with throw_away(lab, 4) as taken:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.conftest import ask, whoami
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, images, stacks
+from topology.runtime import engine, images, looking
 
 pytestmark = pytest.mark.integration
 
@@ -94,7 +94,7 @@ def test_a_partner_that_is_no_route_is_the_gateway_s_answer(lab: TestedLab) -> N
 
 @pytest.fixture(scope="module")
 def built(lab: TestedLab) -> dict[str, Any]:
-    found = {container.image.tags[0]: container.image for container in stacks.containers(engine.connect(), lab.lab)}
+    found = {container.image.tags[0]: container.image for container in looking.containers(engine.connect(), lab.lab)}
     assert len(found) == 5
     return found
 

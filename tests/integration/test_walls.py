@@ -8,7 +8,7 @@ import docker
 import pytest
 
 from topology.pytest_plugin import TestedLab
-from topology.runtime import engine, stacks
+from topology.runtime import engine, looking, stacks
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +21,7 @@ def client() -> docker.DockerClient:
 @pytest.fixture(scope="module")
 def containers(lab: TestedLab, client: docker.DockerClient) -> dict[str, Any]:
     """`host/service` -> container."""
-    found = stacks.containers(client, lab.lab)
+    found = looking.containers(client, lab.lab)
     return {f"{c.labels['mtls-lab.host']}/{c.labels['mtls-lab.service']}": c for c in found}
 
 

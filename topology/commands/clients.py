@@ -59,10 +59,10 @@ def snippet(
 def reach(lab: Lab) -> RunningLab:
     """The lab as it runs, else as its topology publishes it, which is said on standard error."""
     from topology.errors import NoEngine, NotReady
-    from topology.runtime import stacks
+    from topology.runtime import looking
 
     try:
-        return stacks.running(lab)
+        return looking.running(lab)
     except (NoEngine, NotReady):
         print(f"{lab.topology.name} is not up: these are the ports that its topology publishes", file=sys.stderr)
     return as_described(lab)

@@ -93,10 +93,10 @@ def status(
     """What runs, how it is, and where it listens."""
     from topology.report import certificates as report
     from topology.report import condition
-    from topology.runtime import certificates, stacks
+    from topology.runtime import certificates, looking
 
     lab = open_lab(topology, out, instance)
-    seen = stacks.survey(lab)
+    seen = looking.survey(lab)
     if seen.lost.keys() >= lab.topology.hosts.keys():
         raise NoEngine(seen.reasons)
     now = datetime.now(UTC)
@@ -122,10 +122,10 @@ def check(
     from topology.generation import writing
     from topology.proof import checking, expectation
     from topology.report import matrix
-    from topology.runtime import stacks
+    from topology.runtime import looking
 
     lab = open_lab(topology, out, instance)
-    running = stacks.running(lab)
+    running = looking.running(lab)
     elsewhere = running.held_elsewhere
     with shown_progress() as progress:
         checks = expectation.checks(lab.topology, elsewhere)

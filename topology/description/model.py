@@ -86,7 +86,7 @@ class ClientCertificates(Frozen):
 
 
 class Publish(Frozen):
-    """Ports on 127.0.0.1; None lets Docker choose."""
+    """Ports on 127.0.0.1; where one is left out, Docker chooses."""
 
     http: Port | None = Field(None, description="port of plain HTTP, which redirects to https")
     https: Port | None = Field(None, description="port of HTTPS")

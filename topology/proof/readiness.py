@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from topology.proof import checking
-from topology.runtime import deployment, stacks
+from topology.runtime import deployment, looking, stacks
 from topology.runtime.lab import Lab
 from topology.runtime.placement import Place
 from topology.runtime.progress import SILENT, Progress
@@ -43,6 +43,6 @@ def deploy(lab: Lab, host: str, place: Place, *, progress: Progress = SILENT) ->
 def prover(lab: Lab, progress: Progress) -> Prove:
     def prove(running: RunningLab, hosts: Collection[str]) -> None:
         deadline = time.monotonic() + PROOF_SECONDS
-        checking.wait_until_served(running, deadline, lambda: stacks.alarm(lab), progress.step, hosts)
+        checking.wait_until_served(running, deadline, lambda: looking.alarm(lab), progress.step, hosts)
 
     return prove

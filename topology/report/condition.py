@@ -7,7 +7,7 @@ from rich.table import Table
 
 from topology.description.model import Host
 from topology.report import addresses
-from topology.runtime.stacks import State, Survey
+from topology.runtime.looking import State, Survey
 
 HERE = "this machine"
 OUT_OF_REACH = "out of reach"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from topology.errors import InvalidInput
 from topology.generation import certificates, exporting, inventory, planning, rendering, signing, subjects, writing
-from topology.runtime import machines, placement, stacks
+from topology.runtime import looking, machines, placement, stacks
 from topology.runtime.lab import Lab, host_of
 from topology.runtime.preparation import surroundings_of
 from topology.runtime.progress import SILENT, Progress
@@ -112,10 +112,10 @@ def take_up(lab: Lab, progress: Progress = SILENT) -> bool:
     found = machines.find(lab.topology, places)
     gateways = {
         host_of(container.labels): container
-        for container in stacks.everywhere(lab, found)
+        for container in looking.everywhere(lab, found)
         if container.labels.get("mtls-lab.service") == "gateway"
         and container.status == "running"
-        and stacks.folder_of(container) == lab.folder / host_of(container.labels)
+        and looking.folder_of(container) == lab.folder / host_of(container.labels)
     }
     here = [host for host in gateways if host not in places]
     around = surroundings_of(

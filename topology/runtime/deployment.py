@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from topology.runtime import contexts, machines, placement, stacks
+from topology.runtime import contexts, looking, machines, placement, stacks
 from topology.runtime.lab import Lab
 from topology.runtime.placement import Place, remember
 from topology.runtime.preparation import forget_override
@@ -31,8 +31,8 @@ def deploy(
         placement.refuse_clashes(lab.topology, places, found.together)
         if place.bind == placement.EVERYWHERE:
             progress.step(f"{host}: listens on every address of its machine; --bind names one")
-        others = [h for h in stacks.running_hosts(lab, found) if h != host]
-        chosen = [h for h in others if h not in places and stacks.has_chosen_ports(lab, found, h)]
+        others = [h for h in looking.running_hosts(lab, found) if h != host]
+        chosen = [h for h in others if h not in places and looking.has_chosen_ports(lab, found, h)]
         task = Task(lab, places, found, chosen, values, prove, stacks.compose_up, progress)
         remember(lab.placement, places)
         try:

@@ -1,4 +1,4 @@
-"""What is running: up, down, reload, exec, logs.  The one place that starts them.
+"""What is started and stopped: up, down, reload, exec.  The one place that runs Compose.
 
 Everything that belongs to a lab carries labels; by these the tool finds its own again even where the topology was
 edited, its files are gone, or an earlier run was killed.
@@ -14,34 +14,31 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from topology.description.model import Host, Topology
+from topology.description.model import Host
 from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme as acme_plan
 from topology.generation import certificates, planning, rendering, writing
 from topology.generation.planning import Surroundings
-from topology.runtime import acme, engine, machines, placement, shipping
+from topology.runtime import acme, engine, looking, machines, placement, shipping
 from topology.runtime.lab import Lab, host_of, label_filters
-from topology.runtime.machines import Machine, Machines
-from topology.runtime.placement import Places
+from topology.runtime.machines import Machine
 from topology.runtime.preparation import (
     ACME_INTERVAL,
     common_variables,
     forget_override,
     gateway_owner,
     nginx_folder,
-    passed_ports,
     prepare,
     provide_images,
     surroundings_of,
     variables,
 )
 from topology.runtime.progress import SILENT, Progress
-from topology.runtime.running import Endpoint, RunningLab
+from topology.runtime.running import RunningLab
 from topology.runtime.task import Prove, StartHost, Task, proves_nothing
 
 if TYPE_CHECKING:
@@ -51,7 +48,6 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 180
 RELOAD_SECONDS = 30
-RESTARTS_OF_A_BROKEN_CONTAINER = 3
 STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
 
 
@@ -100,7 +96,7 @@ def bring_up(task: Task, hosts: Sequence[str], prove: Sequence[str] = ()) -> Run
     working = [machine for machine in task.machines.reached if set(machine.hosts) & set(hosts)]
     for machine in working:
         refuse_foreign(machine.client, lab)
-    before = {machine: containers(machine.client, lab) for machine in working}
+    before = {machine: looking.containers(machine.client, lab) for machine in working}
     if asked := [h for h in hosts if h not in task.chosen_ports and h not in task.places]:
         refuse_taken_ports(task.machines.of(asked[0]).client, lab, asked)
     plan = planning.plan(lab.description)
@@ -120,7 +116,7 @@ def bring_up(task: Task, hosts: Sequence[str], prove: Sequence[str] = ()) -> Run
         refresh_gateways(task, surroundings, hosts, {c.id for found in before.values() for c in found})
         for machine in working:
             shipping.remove_unused(machine.client, label_filters(lab))
-        lab_up = running(lab, hosts)
+        lab_up = looking.running(lab, hosts)
         task.prove(lab_up, prove or hosts)
     except BaseException:
         for machine in working:
@@ -171,7 +167,7 @@ def refuse_foreign(client: DockerClient, lab: Lab) -> None:
         for container in client.containers.list(
             all=True, filters={"label": f"com.docker.compose.project={lab.project(host)}"}
         ):
-            folder = folder_of(container)
+            folder = looking.folder_of(container)
             if folder is not None and folder != lab.folder / host:
                 raise InvalidInput(
                     f"project {lab.project(host)} is already running from {folder}; "
@@ -179,17 +175,11 @@ def refuse_foreign(client: DockerClient, lab: Lab) -> None:
                 )
 
 
-def folder_of(container: Container) -> Path | None:
-    """The folder of the stack that a container was started from."""
-    folder = container.labels.get("com.docker.compose.project.working_dir", "")
-    return Path(folder) if folder else None
-
-
 def refuse_taken_ports(client: DockerClient, lab: Lab, hosts: Collection[str]) -> None:
     """A clear line before anything is started, instead of the engine's in the middle of it."""
     ours = {
         int(binding["HostPort"])
-        for container in containers(client, lab)
+        for container in looking.containers(client, lab)
         for bindings in container.ports.values()
         for binding in bindings or ()
     }
@@ -293,7 +283,7 @@ def start_acme_server(task: Task, plan: planning.Plan, surroundings: Mapping[str
     stamp = hashlib.sha256(fingerprint(lab.certificates(acme_plan.FOLDER))).hexdigest()
     values = common_variables(lab, acme_plan.FOLDER, next(iter(surroundings.values())).internet)
     compose_up(lab, acme_plan.FOLDER, values | {"MTLS_LAB_CERTIFICATES_HASH": stamp})
-    server = container_of(machine.client, lab, acme_plan.FOLDER, acme_plan.SERVER)
+    server = looking.container_of(machine.client, lab, acme_plan.FOLDER, acme_plan.SERVER)
     issue_certificates(lab, plan, task.progress, acme.read_root(server, plan.acme_server))
     task.progress.step(f"{acme_plan.FOLDER}: the lab's ACME server answers")
 
@@ -303,8 +293,8 @@ def obtain_certificates(task: Task, hosts: Collection[str]) -> None:
     for host in acme_plan.clients(task.lab.topology):
         if host in hosts:
             client = task.machines.of(host).client
-            task.progress.step(acme.obtain(container_of(client, task.lab, host, "certbot"), host))
-            acme.await_gateway(container_of(client, task.lab, host, "gateway"))
+            task.progress.step(acme.obtain(looking.container_of(client, task.lab, host, "certbot"), host))
+            acme.await_gateway(looking.container_of(client, task.lab, host, "gateway"))
 
 
 def start(task: Task, surroundings: Mapping[str, Surroundings], hosts: Sequence[str]) -> None:
@@ -357,10 +347,10 @@ def wait_until_healthy(task: Task, hosts: Collection[str]) -> None:
     told: set[str] = set()
     pause = 0.1
     while True:
-        found = [(one, State.of(one)) for one in everywhere(task.lab, task.machines)]
+        found = [(one, looking.State.of(one)) for one in looking.everywhere(task.lab, task.machines)]
         found = [(one, state) for one, state in found if state.host in hosts and state.service]
         if broken := [one for one, state in found if state.broken]:
-            raise NotReady("\n".join(diagnose(one) for one in broken))
+            raise NotReady("\n".join(looking.diagnose(one) for one in broken))
         for _, state in found:
             if state.ready and state.name not in told:
                 told.add(state.name)
@@ -369,63 +359,9 @@ def wait_until_healthy(task: Task, hosts: Collection[str]) -> None:
         if not waiting:
             return
         if time.monotonic() > deadline:
-            raise NotReady("\n".join(diagnose(one) for one in waiting))
+            raise NotReady("\n".join(looking.diagnose(one) for one in waiting))
         time.sleep(pause)
         pause = min(pause * 1.5, 1)
-
-
-@dataclass(frozen=True)
-class State:
-    """What the engine says of one container."""
-
-    id: str
-    name: str
-    host: str
-    service: str
-    status: str
-    health: str | None
-    restarts: int
-
-    @staticmethod
-    def of(container: Container) -> State:
-        attributes: dict[str, Any] = container.attrs
-        state = attributes["State"]
-        return State(
-            id=str(container.id),
-            name=str(container.name),
-            host=container.labels.get("mtls-lab.host", ""),
-            service=container.labels.get("mtls-lab.service", ""),
-            status=state["Status"],
-            health=(state.get("Health") or {}).get("Status"),
-            restarts=attributes.get("RestartCount", 0),
-        )
-
-    @property
-    def ready(self) -> bool:
-        return self.status == "running" and self.health in (None, "healthy")
-
-    @property
-    def broken(self) -> bool:
-        given_up = self.status in ("exited", "dead") or self.health == "unhealthy"
-        return given_up or self.restarts >= RESTARTS_OF_A_BROKEN_CONTAINER
-
-
-def diagnose(container: Container) -> str:
-    """What a person needs to see of a container that does not work: its state, its health check, its last words."""
-    container.reload()
-    state = State.of(container)
-    facts = container.attrs["State"]
-    lines = [f"{state.name}: {state.health or state.status}, exit code {facts['ExitCode']}, {state.restarts} restarts"]
-    if facts.get("OOMKilled"):
-        lines.append("  it was killed because it ran out of memory")
-    if checks := (facts.get("Health") or {}).get("Log"):
-        lines.append(
-            f"  health check, exit code {checks[-1]['ExitCode']}: {checks[-1]['Output'].strip() or '(no output)'}"
-        )
-    if log := bytes(container.logs(tail=15)).decode(errors="replace").strip():
-        lines.append("  last log lines:")
-        lines += [f"    {line}" for line in log.splitlines()]
-    return "\n".join(lines)
 
 
 def refresh_gateways(
@@ -436,7 +372,7 @@ def refresh_gateways(
     A deployed one mounts volumes that never change; it takes up new addresses of those that it finds through DNS.
     """
     for host in hosts:
-        gateway = container_of(task.machines.of(host).client, task.lab, host, "gateway")
+        gateway = looking.container_of(task.machines.of(host).client, task.lab, host, "gateway")
         if host not in task.places:
             refresh_gateway(gateway, task.lab, host, surroundings[host], before, task.progress)
         elif gateway.id in before and any(
@@ -504,10 +440,10 @@ def fingerprint(folder: Path) -> bytes:
 def take_back(client: DockerClient, lab: Lab, before: Sequence[Container]) -> None:
     """After a failed start: nothing of hosts that were down, and of those that were up only what is new and broken."""
     known, were_up = {c.id for c in before}, {host_of(c.labels) for c in before}
-    new = [c for c in containers(client, lab) if c.id not in known]
+    new = [c for c in looking.containers(client, lab) if c.id not in known]
     networks = client.networks.list(filters={"label": label_filters(lab)})
     remove(
-        [c for c in new if host_of(c.labels) not in were_up or not State.of(c).ready],
+        [c for c in new if host_of(c.labels) not in were_up or not looking.State.of(c).ready],
         [n for n in networks if not before or host_of(n.attrs.get("Labels") or {}) not in ("", *were_up)],
         SILENT,
     )
@@ -547,7 +483,7 @@ def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool
 
 
 def remove_everything(client: DockerClient, lab: Lab, progress: Progress = SILENT) -> bool:
-    found, networks = containers(client, lab), client.networks.list(filters={"label": label_filters(lab)})
+    found, networks = looking.containers(client, lab), client.networks.list(filters={"label": label_filters(lab)})
     remove(found, networks, progress)
     return remove_volumes(client, lab) or bool(found or networks)
 
@@ -575,11 +511,11 @@ def remove_strays(task: Task) -> None:
     for machine in task.machines.reached:
 
         def strays(found: Mapping[str, str], at: Machine = machine) -> bool:
-            return host_of(found) not in (("", *stacks_of(lab, at)) if at.hosts else ())
+            return host_of(found) not in (("", *looking.stacks_of(lab, at)) if at.hosts else ())
 
         networks = machine.client.networks.list(filters={"label": label_filters(lab)})
         remove(
-            [container for container in containers(machine.client, lab) if strays(container.labels)],
+            [container for container in looking.containers(machine.client, lab) if strays(container.labels)],
             [network for network in networks if strays(network.attrs.get("Labels") or {})],
             task.progress,
         )
@@ -601,133 +537,6 @@ def remove(found: Sequence[Container], networks: Sequence[Network], progress: Pr
     for network in networks:
         with contextlib.suppress(NotFound):
             network.remove()
-
-
-# Looking
-
-
-@dataclass(frozen=True)
-class Survey:
-    """A lab as its engines see it.  lost: hosts whose engine cannot be used -> why."""
-
-    running: RunningLab
-    states: tuple[State, ...]
-    places: Places
-    lost: Mapping[str, NoEngine]
-
-    @property
-    def reasons(self) -> str:
-        """Why engines cannot be used, a line for each."""
-        return "\n".join(dict.fromkeys(str(error) for error in self.lost.values()))
-
-
-def running(lab: Lab, hosts: Collection[str] | None = None) -> RunningLab:
-    """Where the lab listens; NotReady where a gateway is not running.  hosts: those that have to, if not all."""
-    seen = survey(lab)
-    gateways = {state.host: state for state in seen.states if state.service == "gateway"}
-    for host in lab.topology.hosts if hosts is None else hosts:
-        if host in seen.lost:
-            raise seen.lost[host]
-        if host not in gateways:
-            raise NotReady(f"{lab.project(host)} is not up; run `mtls-lab up` first")
-        if gateways[host].status != "running":
-            raise NotReady(f"{gateways[host].name} is {gateways[host].status}; run `mtls-lab up` again")
-    return seen.running
-
-
-def look(lab: Lab) -> tuple[RunningLab, tuple[State, ...]]:
-    """Where the lab listens, as far as it does, and its containers; NoEngine where an engine cannot be used."""
-    found = survey(lab)
-    if found.lost:
-        raise NoEngine(found.reasons)
-    return found.running, found.states
-
-
-def survey(lab: Lab) -> Survey:
-    """Where the lab listens and what runs, as far as its engines answer."""
-    places = placement.read(lab.placement)
-    found = machines.find(lab.topology, places)
-    here = everywhere(lab, found)
-    gateways = {host_of(c.labels): c for c in here if c.labels.get("mtls-lab.service") == "gateway"}
-    endpoints = {host: endpoint(lab.topology, host, places, gateways.get(host)) for host in lab.topology.hosts}
-    up = {host for host, gateway in gateways.items() if gateway.status == "running"}
-    cut = placement.cut(lab.topology, places, found.together) | {
-        pair for pair in placement.calls(lab.topology) if not up.issuperset(pair)
-    }
-    seen = RunningLab(lab.topology, lab.instance, endpoints, lab.authorities, lab.identities, cut)
-    return Survey(seen, tuple(State.of(container) for container in here), places, found.lost)
-
-
-def endpoint(topology: Topology, host: str, places: Places, gateway: Container | None) -> Endpoint:
-    """Where a host's gateway listens, as seen from this machine."""
-    ports = gateway.ports if gateway is not None else {}
-    place = places.get(host)
-    return Endpoint(
-        address=(place.address or topology.hosts[host].domain) if place is not None else "127.0.0.1",
-        http=published(ports, "80/tcp"),
-        https=published(ports, "443/tcp"),
-        passed={port: published(ports, f"{port}/tcp") for port in passed_ports(topology, host)},
-    )
-
-
-def everywhere(lab: Lab, found: Machines | None = None) -> list[Container]:
-    """The lab's containers on all machines that answer, each where it belongs."""
-    found = found or machines.find(lab.topology, placement.read(lab.placement))
-    return [
-        container
-        for machine in found.reached
-        for container in containers(machine.client, lab)
-        if host_of(container.labels) in stacks_of(lab, machine)
-    ]
-
-
-def stacks_of(lab: Lab, machine: Machine) -> tuple[str, ...]:
-    """The hosts of a machine, and what else of the lab's belongs on this one."""
-    own = [stack for stack in lab.stacks if stack not in lab.topology.hosts] if machine.own else []
-    return (*machine.hosts, *own)
-
-
-def running_hosts(lab: Lab, found: Machines) -> list[str]:
-    up = {host_of(c.labels) for c in everywhere(lab, found) if c.labels.get("mtls-lab.service") == "gateway"}
-    return [host for host in lab.topology.hosts if host in up]
-
-
-def has_chosen_ports(lab: Lab, found: Machines, host: str) -> bool:
-    """Whether a host was brought up on ports that Docker chose."""
-    gateway = container_of(found.of(host).client, lab, host, "gateway")
-    bindings = gateway.attrs["HostConfig"]["PortBindings"] or {}
-    return any(binding["HostPort"] in ("", "0") for asked in bindings.values() for binding in asked or ())
-
-
-def published(ports: Mapping[str, Any], port: str) -> int | None:
-    bindings = ports.get(port) or ()
-    return next((int(binding["HostPort"]) for binding in bindings), None)
-
-
-def alarm(lab: Lab) -> None:
-    """Raises NotReady where a container of the lab is broken."""
-    if broken := [container for container in everywhere(lab) if State.of(container).broken]:
-        raise NotReady("\n".join(diagnose(container) for container in broken))
-
-
-def containers(client: DockerClient, lab: Lab) -> list[Container]:
-    return sorted(
-        client.containers.list(all=True, filters={"label": label_filters(lab)}, ignore_removed=True),
-        key=lambda container: str(container.name),
-    )
-
-
-def container_of(client: DockerClient, lab: Lab, host: str, service: str) -> Container:
-    for container in containers(client, lab):
-        if container.labels.get("mtls-lab.host") == host and container.labels.get("mtls-lab.service") == service:
-            return container
-    raise NotReady(f"{lab.project(host)} has no {service} container; is the lab up? (`mtls-lab up`)")
-
-
-def mounted(lab: Lab, host: str, target: str) -> Path:
-    """The folder on this machine that a host's gateway has mounted somewhere."""
-    gateway = container_of(engine.connect(), lab, host, "gateway")
-    return Path(next(mount["Source"] for mount in gateway.attrs["Mounts"] if mount["Destination"] == target))
 
 
 def execute(container: Container, command: list[str], check: bool = True) -> str:
