@@ -558,6 +558,37 @@ def test_what_was_signed_survives_and_is_renewed_for_the_same_key(desk: Desk) ->
     assert old.public_key() == new.public_key()
 
 
+def test_it_says_when_a_key_of_the_lab_s_own_goes(desk: Desk) -> None:
+    desk.issue()
+    desk.request("bro")
+
+    assert desk.run("sign", "--csr", "bro.csr", "--as", "bro", "--out", "bro.pem") == 0
+    assert "identity bro: the key that the lab made for it is gone" in desk.told()
+    assert not (desk.stacks / "identities/bro/key.pem").exists()
+    assert desk.run("sign", "--csr", "bro.csr", "--as", "bro", "--out", "bro.pem") == 0
+    assert "is gone" not in desk.told()
+
+
+@pytest.mark.parametrize("command", [["list"], ["issue"], ["renew", "bro"], ["export", "bro"]])
+def test_what_another_user_made_is_one_line(desk: Desk, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """(As root nothing is unreadable: the system's refusal is played.)"""
+    desk.issue()
+    before, read = desk.files(), Path.read_bytes
+
+    def refuse_keys(path: Path) -> bytes:
+        if path.name == "key.pem":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse_keys)
+    assert desk.run(*command) == 2
+    told = desk.told()
+    monkeypatch.undo()
+    assert told.count("\n") == 1
+    assert "key.pem: cannot be read: Permission denied; run this as the user who ran `mtls-lab up`" in told
+    assert desk.files() == before
+
+
 def test_the_matrix_leaves_out_whom_nobody_here_can_show(desk: Desk) -> None:
     """And says so; what only looks like that identity is forged as ever."""
     desk.issue()

@@ -91,12 +91,15 @@ def sign_identity(
     layout: Layout,
 ) -> Signed:
     folder = f"{layout.identities}/{found.name}"
-    kept = {path: one for path, one in existing.items() if path not in (f"{folder}/key.pem", f"{folder}/bundle.p12")}
+    own = (f"{folder}/key.pem", f"{folder}/bundle.p12")
+    kept = {path: one for path, one in existing.items() if path not in own}
     kept[f"{folder}/request.pem"] = requests.pem(request)
     issued = certificates.issue(wanted, kept, now, layout, renew=(certificates.in_topology(found),))
     path = f"{folder}/certificate.pem"
-    others = tuple(line for line in issued.changes if not line.startswith(f"identity {found.name}: "))
-    return Signed(found.name, issued.files[path], path, issued.files, others, request.ignored)
+    others = [line for line in issued.changes if not line.startswith(f"identity {found.name}: ")]
+    if not existing.keys().isdisjoint(own):
+        others.append(f"identity {found.name}: the key that the lab made for it is gone; its key is held elsewhere now")
+    return Signed(found.name, issued.files[path], path, issued.files, tuple(others), request.ignored)
 
 
 def sign_server(

@@ -247,12 +247,15 @@ def store_certificates(lab: Lab, files: Mapping[str, bytes], progress: Progress)
 
 
 def read_certificates(lab: Lab) -> dict[str, bytes]:
+    """A lab's certificates and keys: path below its folder -> content.  InvalidInput where one cannot be read."""
     folders = [lab.authorities, lab.identities, *(lab.certificates(host) for host in lab.stacks)]
-    return {
-        str(path.relative_to(lab.folder)): path.read_bytes()
-        for folder in folders
-        for path in writing.files_below(folder)
-    }
+    files = [path for folder in folders for path in writing.files_below(folder)]
+    try:
+        return {str(path.relative_to(lab.folder)): path.read_bytes() for path in files}
+    except OSError as error:
+        raise InvalidInput(
+            f"{error.filename}: cannot be read: {error.strerror}; run this as the user who ran `mtls-lab up`"
+        ) from error
 
 
 def write_certificates(
