@@ -1,4 +1,4 @@
-"""The content of a folder that an image is built from, as one hash.
+"""What an author brings along: single files, and the content of a folder that an image is built from, as one hash.
 
 The hash names the image, and so stands in generated files: it depends on the sources and the build arguments alone,
 never on the machine, the order of files on disk, or time stamps.
@@ -16,6 +16,14 @@ from topology.errors import InvalidInput
 
 JUNK = {".git", "__pycache__", "node_modules", ".venv", ".next", "target", ".DS_Store", ".pytest_cache"}
 """What tools leave beside sources; it never belongs to them."""
+
+
+def given(folder: Path, name: str) -> bytes:
+    """A file that the author brings along.  folder: the topology's own, which name is relative to."""
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{name}: cannot be read: {error.strerror}") from error
 
 
 def files(folder: Path) -> tuple[Path, ...]:

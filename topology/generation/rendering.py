@@ -11,15 +11,17 @@ import jinja2
 
 from topology.errors import InvalidInput
 from topology.generation import acme
-from topology.generation.planning import (
+from topology.generation.headers import (
     CALLER_HEADERS,
     CERTIFICATE_FACTS,
-    CIPHERS,
     FORWARDED_HEADERS,
-    HEALTH_PORT,
     HOST_HEADER,
-    INSIDE_PORT,
     REMOVED_HEADERS,
+)
+from topology.generation.planning import (
+    CIPHERS,
+    HEALTH_PORT,
+    INSIDE_PORT,
     SERVICE_CERTIFICATES,
     HostPlan,
     Plan,
