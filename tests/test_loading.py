@@ -169,7 +169,7 @@ def with_a_link(tmp_path: Path, link: str, target: str) -> list[str]:
     try:
         loading.parse(text, tmp_path / "topology.yaml", KINDS)
     except InvalidTopology as error:
-        return [fault.message for fault in error.faults]
+        return [f"{fault.path}: {fault.message}" for fault in error.faults]
     return []
 
 
@@ -287,5 +287,5 @@ def told(text: str) -> tuple[Fault, ...]:
     try:
         loading.parse(text, Path("topology.yaml"), KINDS)
     except InvalidTopology as error:
-        return error.faults or (Fault("nothing told", 0, 0, ""),)
+        return error.faults or (Fault("nothing told", 0, 0, "", ""),)
     return ()

@@ -41,15 +41,20 @@ class CheckFailed(LabError):
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is wrong in a file.  Lines and columns count from 1."""
+    """One thing that is wrong in a file.  Lines and columns count from 1.
+
+    path: the field, such as hosts.server.routes; empty where the file as a whole, or as YAML, is wrong.
+    """
 
     file: str
     line: int
     column: int
+    path: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        where = f"{self.file}:{self.line}:{self.column}: "
+        return f"{where}{self.path}: {self.message}" if self.path else where + self.message
 
 
 class InvalidTopology(InvalidInput):

@@ -70,7 +70,7 @@ class Document:
         while where and where not in self.keys and where not in self.values:
             where = where[:-1]
         line, column = self.keys.get(where) or self.values.get(where) or (1, 1)
-        return Fault(self.file, line, column, printable(f"{dotted(path)}: {message}" if path else message))
+        return Fault(self.file, line, column, printable(dotted(path)), printable(message))
 
 
 def dotted(path: Path) -> str:
@@ -111,12 +111,12 @@ def syntax_fault(error: MarkedYAMLError, file: str) -> Fault:
     opened = error.context_mark if "never closed" in meaning else None
     mark = opened or error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    return Fault(file, line, column, f"not valid YAML: {meaning}")
+    return Fault(file, line, column, "", f"not valid YAML: {meaning}")
 
 
 def unreadable(text: str | bytes, file: str) -> Fault | None:
     if len(text) > LARGEST_FILE:
-        return Fault(file, 1, 1, f"the file is larger than {LARGEST_FILE // 1024} KiB; is it the right one?")
+        return Fault(file, 1, 1, "", f"the file is larger than {LARGEST_FILE // 1024} KiB; is it the right one?")
     if isinstance(text, bytes):
         try:
             text.decode()
@@ -124,7 +124,7 @@ def unreadable(text: str | bytes, file: str) -> Fault | None:
             before = text[: error.start]
             line = before.count(b"\n") + 1
             column = len(before.rpartition(b"\n")[2].decode(errors="replace")) + 1
-            return Fault(file, line, column, f"not UTF-8: byte 0x{text[error.start]:02x}; save the file as UTF-8")
+            return Fault(file, line, column, "", f"not UTF-8: byte 0x{text[error.start]:02x}; save the file as UTF-8")
     return None
 
 
@@ -134,11 +134,11 @@ def not_yaml(text: str, file: str, error: Exception) -> Fault:
     if isinstance(position, int):
         before = text[:position]
         reason = f"the character U+{ord(text[position]):04X} cannot stand in a file; remove it"
-        return Fault(file, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, f"not valid YAML: {reason}")
+        return Fault(file, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, "", f"not valid YAML: {reason}")
     escape = re.search(r"\\U(?!000|0010)", text)
     before = text[: escape.start()] if escape else ""
     reason = "an escape that stands for no character; write the character itself"
-    return Fault(file, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, f"not valid YAML: {reason}")
+    return Fault(file, before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1, "", f"not valid YAML: {reason}")
 
 
 def refused_events(text: str, file: str) -> Iterator[Fault]:
@@ -152,11 +152,11 @@ def refused_events(text: str, file: str) -> Iterator[Fault]:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if isinstance(event, AliasEvent) and event.anchor not in aliases:
             aliases.add(event.anchor)
-            yield Fault(file, line, column, f"alias *{shown(event.anchor)}: not supported; write the value out")
+            yield Fault(file, line, column, "", f"alias *{shown(event.anchor)}: not supported; write the value out")
         elif isinstance(event, MappingStartEvent | SequenceStartEvent):
             depth += 1
             if depth > DEEPEST_NESTING:
-                yield Fault(file, line, column, TOO_DEEP)
+                yield Fault(file, line, column, "", TOO_DEEP)
                 return
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             depth -= 1
@@ -179,7 +179,7 @@ def convert(node: Node, path: Path, reading: Document, faults: list[Fault]) -> A
     if str(node.tag) not in TAGS:
         faults.append(reading.fault(path, f"tag {shown(str(node.tag))}: not supported; remove it"))
     if len(path) >= DEEPEST_NESTING and not isinstance(node, ScalarNode):
-        faults.append(Fault(reading.file, *position(node), TOO_DEEP))
+        faults.append(Fault(reading.file, *position(node), "", TOO_DEEP))
         return None
     if isinstance(node, MappingNode):
         return convert_mapping(node, path, reading, faults)
@@ -192,13 +192,12 @@ def convert_mapping(node: MappingNode, path: Path, reading: Document, faults: li
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, ScalarNode) or kind_of(key_node) != "str":
-            where = f"{dotted(path)}: " if path else ""
-            faults.append(Fault(reading.file, *position(key_node), where + key_fault(key_node)))
+            faults.append(Fault(reading.file, *position(key_node), dotted(path), key_fault(key_node)))
             continue
         key = (*path, key_node.value)
         if key_node.value in found:
-            message = f"{dotted(key)}: stands twice, first in line {reading.keys[key][0]}; remove one"
-            faults.append(Fault(reading.file, *position(key_node), message))
+            message = f"stands twice, first in line {reading.keys[key][0]}; remove one"
+            faults.append(Fault(reading.file, *position(key_node), dotted(key), message))
             continue
         reading.keys[key] = position(key_node)
         found[key_node.value] = convert(value_node, key, reading, faults)

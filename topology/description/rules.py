@@ -45,7 +45,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 URI = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|urn:)[!-~]+")
 EMAIL = re.compile(rf"[A-Za-z0-9.!#%&*+/=?^_~-]{{1,64}}@{DNS_LABEL}(?:\.{DNS_LABEL})*", re.IGNORECASE)
 LONGEST_SAN = 500
-BREAKING = re.compile(r"[\"'{};$\\`]")
+BREAKING = re.compile("[\"'{};$\\\\`]")
 """Characters that end a value in nginx or YAML, or start something else there."""
 LONGEST_CHAIN = 100
 """Gateways that a request may pass.  nginx has no limit of its own; the time of its callers is one."""

@@ -64,11 +64,15 @@ def page() -> str:
 
 
 def section(title: str, model: type[Frozen]) -> str:
-    said = (model.__doc__ or "").strip().split("\n")[0].split(".  ")[0].rstrip(".") + "."
     rows = [row(model, name, field) for name, field in fields_of(model).items()]
     return "\n".join(
-        [f"## {title}\n", f"{said}\n", "| field | value | default | meaning |", "|---|---|---|---|", *rows, ""]
+        [f"## {title}\n", f"{summary(model)}\n", "| field | value | default | meaning |", "|---|---|---|---|", *rows, ""]
     )
+
+
+def summary(model: type[Frozen]) -> str:
+    """What a mapping is, in a sentence."""
+    return (model.__doc__ or "").strip().split("\n")[0].split(".  ")[0].rstrip(".") + "."
 
 
 def row(model: type[Frozen], name: str, field: FieldInfo) -> str:
