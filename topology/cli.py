@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 
 import typer
 
 from topology.commands import certificates, clients, deployment, hosts, lab, trust
-from topology.errors import CheckFailed, InvalidInput, LabError, NotReady
+from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
 
@@ -56,6 +58,13 @@ def accident(error: Exception) -> tuple[str, int] | None:
     return None
 
 
+def told(error: LabError, arguments: Sequence[str]) -> str:
+    """What is said of an error: faults of a file as a list in JSON for those who asked for JSON, else lines of text."""
+    if isinstance(error, InvalidTopology) and "--json" in arguments:
+        return json.dumps([dataclasses.asdict(fault) for fault in error.faults], indent=2)
+    return str(error)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns the exit code.  arguments: without the command's own name; default sys.argv."""
     command = typer.main.get_command(app)
@@ -65,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args=list(arguments) if arguments is not None else None, prog_name="mtls-lab", standalone_mode=False
         )
     except LabError as error:
-        print(error, file=sys.stderr)
+        print(told(error, sys.argv[1:] if arguments is None else arguments), file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
         print(f"{error.format_message()} (see `mtls-lab --help`)", file=sys.stderr)
@@ -77,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
-        if (told := accident(error)) is None:
+        if (found := accident(error)) is None:
             raise
-        print(told[0], file=sys.stderr)
-        return told[1]
+        print(found[0], file=sys.stderr)
+        return found[1]
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0

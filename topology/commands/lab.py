@@ -74,6 +74,7 @@ def down(
     out: Out = DEFAULT_OUT,
     instance: Instance = None,
     forget: Annotated[bool, typer.Option("--forget", help="give up what is on engines that do not answer")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove all that `up` and `deploy` made, on every machine, but images and certificates."""
     from topology.runtime import stacks
@@ -81,7 +82,10 @@ def down(
     lab = open_lab(topology, out, instance)
     with shown_progress() as progress:
         was_up = stacks.down(lab, progress, forget=forget)
-    print(f"{lab.topology.name} is down" if was_up else f"{lab.topology.name} was not up")
+    if as_json:
+        print(json.dumps({"lab": lab.topology.name, "instance": lab.instance, "was_up": was_up}, indent=2))
+    else:
+        print(f"{lab.topology.name} is down" if was_up else f"{lab.topology.name} was not up")
 
 
 def status(
