@@ -32,15 +32,17 @@ status: packages ## what runs, and where it listens
 check: packages ## every caller on every route of the running lab
 	@$(MTLS_LAB) check $(TOPOLOGY)
 
-generate: packages ## write the stacks that are checked in, docs/clients.md and docs/topology.md
+generate: packages ## write the stacks that are checked in, and the pages of docs/ that follow from code
 	@for lab in $(LABS); do $(MTLS_LAB) generate $$lab || exit $$?; done
 	@$(MTLS_LAB) $(CLIENTS_PAGE) > docs/clients.md.new && mv docs/clients.md.new docs/clients.md
 	@$(PYTHON) -m topology.report.reference > docs/topology.md.new && mv docs/topology.md.new docs/topology.md
+	@$(MTLS_LAB) schema > docs/topology.schema.json.new && mv docs/topology.schema.json.new docs/topology.schema.json
 
-generate-check: packages ## fail where a checked-in stack is not what its topology says
+generate-check: packages ## fail where a checked-in stack or page is not what it follows from
 	@for lab in $(LABS); do $(MTLS_LAB) generate --check $$lab || exit $$?; done
 	@$(MTLS_LAB) $(CLIENTS_PAGE) | diff docs/clients.md -
 	@$(PYTHON) -m topology.report.reference | diff docs/topology.md -
+	@$(MTLS_LAB) schema | diff docs/topology.schema.json -
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
 	@$(PYTHON) -m pytest -q -n auto -m "not integration"

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import certificates, clients, deployment, hosts, lab, trust
+from topology.commands import authoring, certificates, clients, deployment, hosts, lab, trust
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
 
 \b
+  mtls-lab init                      write a first topology, with comments, for editors that know its fields
   mtls-lab up                        bring the lab of ./topology.yaml up, proven ready
   mtls-lab up --ports auto           the same, on ports that are free
   mtls-lab check                     every caller on every route, against what the topology says
@@ -38,7 +39,8 @@ INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
 for command in (
-    lab.generate, lab.up, lab.down, lab.status, lab.check, deployment.deploy, clients.snippet, hosts.hosts
+    authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, deployment.deploy,
+    clients.snippet, hosts.hosts,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from topology.errors import LabError
+from topology.errors import InvalidInput, LabError
 
 GENERATED = ("compose.yaml", "nginx", "pages", "files", "pebble")
 """What generation owns in a host's folder; anything else there is left alone."""
@@ -179,3 +179,49 @@ def remove(path: Path) -> None:
             path.parent.rmdir()
     except OSError as error:
         raise NotWritten(f"{path}: cannot be removed: {error.strerror}") from error
+
+
+def create(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes new files, all of them or none, and touches nothing that is there.
+
+    files: name -> content.  Raises InvalidInput where one of them, or something else in the place of the folder, is
+    there already, NotWritten where it cannot be written.
+    """
+    refuse_what_is_there(folder, files)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    names: list[Path] = []
+    try:
+        make_folder(folder)
+        for path in (folder / name for name in files):
+            reserve(path)
+            names.append(path)
+        for path in names:
+            write(path, files[path.name])
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in names:
+                path.unlink(missing_ok=True)
+            for one in made:
+                one.rmdir()
+        raise
+
+
+def refuse_what_is_there(folder: Path, names: Collection[str]) -> None:
+    around = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not around.is_dir():
+        raise InvalidInput(f"{around}: is not a folder; name another place")
+    if there := [str(folder / name) for name in names if os.path.lexists(folder / name)]:
+        what = "is there already" if len(there) == 1 else "are there already"
+        raise InvalidInput(
+            f"{', '.join(there)}: {what}; nothing was written: name another folder, or move what is there"
+        )
+
+
+def reserve(path: Path) -> None:
+    """Makes a file that was not there: whatever is written to it later overwrites nobody else's."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError as error:
+        raise InvalidInput(f"{path}: is there already; nothing was written: name another folder") from error
+    except OSError as error:
+        raise NotWritten(f"{path}: cannot be written: {error.strerror}") from error

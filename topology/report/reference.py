@@ -55,6 +55,39 @@ HEAD = """\
 Written by `make generate` from the model that reads topologies; an example with comments is
 [two-host](../fixtures/labs/two-host.yaml). A field that stands in no table is refused, and so is what contradicts
 itself, each with its line and what to do. Paths are relative to the topology file.
+
+## A first one, and editors
+
+`mtls-lab init [DIR]` writes a topology with comments, ready for `mtls-lab up`, and beside it `topology.schema.json`,
+a JSON Schema (draft 2020-12) read off the same model. The first line of the topology names it:
+
+    # yaml-language-server: $schema=topology.schema.json
+
+Editors with the YAML language server, such as VS Code with its YAML extension, then complete fields, show what they
+mean, and mark what is wrong while you type. `mtls-lab schema > topology.schema.json` writes the schema anew after an
+update. Nothing is ever overwritten by `init`.
+
+The schema knows each field, and what goes together within one mapping. What lies further apart, such as a route to a
+host that is not there or a port that is taken twice, the commands tell.
+
+## Faults for machines
+
+With `--json` every command that reads a topology prints what is wrong with it, all at once, as a list on standard
+error, and exits with 2:
+
+    $ mtls-lab generate topology.yaml --json
+    [
+      {
+        "file": "topology.yaml",
+        "line": 14,
+        "column": 7,
+        "path": "hosts.server.routes./mtls/.servce",
+        "message": "unknown field; did you mean 'service'?"
+      }
+    ]
+
+Lines and columns count from 1; `path` is empty where the file cannot be read as YAML at all. A file that is not there
+has no faults, and stays a line of text.
 """
 
 
@@ -66,7 +99,14 @@ def page() -> str:
 def section(title: str, model: type[Frozen]) -> str:
     rows = [row(model, name, field) for name, field in fields_of(model).items()]
     return "\n".join(
-        [f"## {title}\n", f"{summary(model)}\n", "| field | value | default | meaning |", "|---|---|---|---|", *rows, ""]
+        [
+            f"## {title}\n",
+            f"{summary(model)}\n",
+            "| field | value | default | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 

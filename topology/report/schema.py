@@ -2,8 +2,6 @@
 
 It says what can be said of one field, and of the fields of one mapping.  What lies further apart, such as a route to a
 host that is not there, a schema cannot say; the commands do.
-
-python -m topology.report.schema > docs/topology.schema.json
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from topology.description import rules
 from topology.description.model import (
     FILLED_IN,
+    SYSTEM,
     Authority,
     ClientCertificates,
     FromEnvironment,
@@ -46,7 +45,7 @@ class AsWritten(GenerateJsonSchema):
 
     def default_schema(self, schema: Any) -> Schema:
         found = super().default_schema(schema)
-        if found.get("default") in (None, "") or not isinstance(found["default"], str | int):
+        if not isinstance(found.get("default"), str | int) or found["default"] == "":
             found.pop("default", None)
         return found
 
@@ -79,35 +78,45 @@ DOMAIN = {"pattern": whole(rules.DOMAIN, never=f"{rules.ADDRESS.pattern}$"), "ma
 PREFIX = {"pattern": whole(rules.PREFIX, never=r".*/\.{1,2}/"), "maxLength": rules.LONGEST_PATH}
 """Whole folders, and none of them `.` or `..`."""
 HTTPS = {"pattern": "^[Hh][Tt][Tt][Pp][Ss]://"}
-UNBROKEN = f"^[^{rules.BREAKING.pattern[1:]}*$"
+UNBROKEN = f"[^{rules.BREAKING.pattern[1:]}*$"
+FILE = {"pattern": "^[^/]"}
+"""A path that another machine has, too."""
 
 FIELDS: Mapping[type[Frozen], Mapping[str, Schema]] = {
     Topology: {
         "name": {"pattern": whole(rules.LAB_NAME)},
-        "authorities": named(),
+        "authorities": named(SYSTEM),
         "identities": named(),
         "hosts": {**named(*rules.RESERVED_HOSTS), "minProperties": 1},
     },
+    Authority: {"certificate": FILE, "crl": FILE},
     Identity: {
-        "common_name": {"pattern": UNBROKEN, "maxLength": 64},
-        "san": {"minItems": 1, "items": {"type": "string", "minLength": 1, "pattern": UNBROKEN, "maxLength": rules.LONGEST_SAN}},
+        "common_name": {"pattern": f"^(?! |.* $){UNBROKEN}", "maxLength": 64},
+        "san": {
+            "minItems": 1,
+            "items": {"type": "string", "minLength": 1, "pattern": f"^{UNBROKEN}", "maxLength": rules.LONGEST_SAN},
+        },
+        "certificate": FILE,
+        "key_file": FILE,
     },
     ServerCertificate: {"directory": HTTPS},
     ClientCertificates: {"authority": {"minItems": 1}},
     Host: {
         "domain": DOMAIN,
         "aliases": {"items": {"type": "string", **DOMAIN}},
+        "pages": FILE,
         "services": named("gateway"),
         "routes": {"propertyNames": PREFIX},
     },
     Service: {
+        "build": FILE,
         "image": {"pattern": whole(rules.IMAGE), "maxLength": 255},
         "health": {"pattern": whole(rules.PATH), "maxLength": rules.LONGEST_PATH},
         "environment": {
             "propertyNames": {"pattern": whole(rules.VARIABLE, never=words(rules.OWN_VARIABLES))},
             "additionalProperties": {
                 "anyOf": [
-                    {"type": "string", "pattern": r"^[^\u0000]*$"},  # an empty one is a value, too
+                    {"type": "string", "pattern": r"^[^\u0000\ud800-\udfff]*$"},  # an empty one is a value, too
                     {"$ref": f"#/$defs/{FromEnvironment.__name__}"},
                 ]
             },
@@ -115,35 +124,57 @@ FIELDS: Mapping[type[Frozen], Mapping[str, Schema]] = {
     },
     ServiceTls: {"port": {"not": {"enum": list(rules.GATEWAY_PORTS)}}},
     FromEnvironment: {"from_env": {"pattern": whole(rules.VARIABLE, never="MTLS_LAB_")}},
-    Route: {"url": HTTPS, "to": PREFIX, "allow": {"minItems": 1}},
+    Route: {"url": HTTPS, "files": FILE, "to": PREFIX, "allow": {"minItems": 1}},
 }
 """What `rules` says of a field by itself."""
 
 
-def one_of(names: tuple[str, ...]) -> list[Schema]:
+def one_of(*names: str) -> list[Schema]:
     return [{"required": [name]} for name in names]
 
 
+def without(*names: str) -> Schema:
+    return {"properties": dict.fromkeys(names, False)}
+
+
+def where(field: str, value: bool, then: Schema) -> Schema:
+    return {"if": {"properties": {field: {"const": value}}, "required": [field]}, "then": then}
+
+
+ISSUED_ELSEWHERE = without("common_name", "san", "days", "key", "revoked")
+
 TOGETHER: Mapping[type[Frozen], Schema] = {
-    Authority: {"dependentRequired": {"crl": ["certificate"]}},
+    Authority: {
+        "dependentRequired": {"crl": ["certificate"]},
+        "dependentSchemas": {"certificate": without("key", "days", "intermediate")},
+    },
     Identity: {
         "anyOf": [{"required": ["authority"]}, {"required": ["certificate", "key_file"]}],
         "dependentRequired": {"certificate": ["key_file"], "key_file": ["certificate"]},
+        "dependentSchemas": {"certificate": ISSUED_ELSEWHERE, "key_file": ISSUED_ELSEWHERE},
     },
-    ServerCertificate: {"dependentRequired": {"directory": ["acme"]}},
+    ServerCertificate: {
+        "dependentRequired": {"directory": ["acme"]},
+        **where("acme", True, without("authority", "days", "key")),
+    },
+    Host: where(
+        "tls", False, {"properties": {"client_certificates": False, "publish": {"properties": {"https": False}}}}
+    ),
     Service: {
-        "oneOf": one_of(("kind", "build", "image")),
+        "oneOf": one_of("kind", "build", "image"),
         "dependentRequired": {"build": ["port", "health"], "image": ["port", "health"]},
     },
     Route: {
-        "oneOf": one_of(rules.TARGETS),
+        "oneOf": one_of(*rules.TARGETS),
         "dependentRequired": {
             "strip_prefix": ["service"],
             **{field: list(needs) for field, needs in rules.FIELDS_OF_TARGETS if len(needs) == 1},
         },
         "dependentSchemas": {
-            field: {"anyOf": one_of(needs)} for field, needs in rules.FIELDS_OF_TARGETS if len(needs) > 1
+            **{field: {"anyOf": one_of(*needs)} for field, needs in rules.FIELDS_OF_TARGETS if len(needs) > 1},
+            "allow": {"properties": {"client_certificate": {"const": "required"}}},
         },
+        **where("internal", True, {"properties": {"allow": False, "client_certificate": {"const": "none"}}}),
     },
 }
 """What `rules` says of the fields of one mapping."""
@@ -153,9 +184,10 @@ def schema() -> Schema:
     """The schema, complete."""
     found = Topology.model_json_schema(schema_generator=AsWritten)
     definitions = found.pop("$defs")
-    described = {model: definitions[model.__name__] for model in Frozen.__subclasses__() if model.__name__ in definitions}
-    for model, mapping in {Topology: found, **described}.items():
-        complete(model, mapping)
+    complete(Topology, found)
+    for model in Frozen.__subclasses__():
+        if model.__name__ in definitions:
+            complete(model, definitions[model.__name__])
     return {"$schema": DIALECT, **found, "$defs": definitions}
 
 
@@ -182,7 +214,3 @@ def two_forms(read: Schema, other: Schema) -> Schema:
 def text() -> str:
     """The schema as a file."""
     return json.dumps(schema(), indent=2) + "\n"
-
-
-if __name__ == "__main__":
-    print(text(), end="")
