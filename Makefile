@@ -4,6 +4,8 @@ TOPOLOGY = fixtures/labs/$(LAB).yaml
 LABS = $(wildcard fixtures/labs/*.yaml)
 PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
+JUNIT ?=
+junit = $(if $(JUNIT),--junit-xml="$(JUNIT)/$(1).xml")
 CLIENTS_PAGE = snippet all fixtures/labs/two-host.yaml --host server --as bro --published
 
 .DEFAULT_GOAL := help
@@ -12,6 +14,7 @@ CLIENTS_PAGE = snippet all fixtures/labs/two-host.yaml --host server --as bro --
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  LAB=NAME chooses a lab of fixtures/labs (default two-host)"
+	@echo "  JUNIT=FOLDER writes there what the tests of test and test-fast say, as JUnit"
 
 install: ## everything that the lab needs on this machine
 	@.setup/install
@@ -45,11 +48,11 @@ generate-check: packages ## fail where a checked-in stack or page is not what it
 	@$(MTLS_LAB) schema | diff docs/topology.schema.json -
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
-	@$(PYTHON) -m pytest -q -n auto -m "not integration"
-	@$(PYTHON) -m pytest -v -m integration
+	@$(PYTHON) -m pytest -q -n auto -m "not integration" $(call junit,fast)
+	@$(PYTHON) -m pytest -v -m integration $(call junit,integration)
 
 test-fast: packages ## the tests that need no engine
-	@$(PYTHON) -m pytest -q -n auto -m "not integration"
+	@$(PYTHON) -m pytest -q -n auto -m "not integration" $(call junit,fast)
 
 bench: install ## what the labs take of this machine; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.bench

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_issuing import NOW, crl, root, verdict
+from tests import chains, judging
+from tests.chains import AUTHORITY, NOW
 from topology.pki import forging
 
 COMPLAINTS = {
@@ -23,10 +24,7 @@ COMPLAINTS = {
 @pytest.mark.parametrize("kind", sorted(forging.FORGERS))
 def test_each_bad_certificate_is_refused_for_its_own_reason(tmp_path: Path, kind: str) -> None:
     """OpenSSL names the flaw, and none but that."""
-    authority = root()
-    forged = forging.FORGERS[kind](authority, "bro", ["bro@lab.test"], NOW)
-
-    complaint = verdict(tmp_path, authority, forged, "sslclient", [crl(authority)])
+    complaint = judging.openssl(chains.forged(forging.FORGERS[kind]), tmp_path)
 
     errors = [line for line in complaint.splitlines() if " depth lookup: " in line]
     assert len(errors) == (2 if kind == "self-signed" else 1), complaint  # its own "authority" has no CRL, either
@@ -35,13 +33,10 @@ def test_each_bad_certificate_is_refused_for_its_own_reason(tmp_path: Path, kind
 
 def test_a_genuine_one_is_accepted(tmp_path: Path) -> None:
     """Made by the same steps, without a flaw: what is refused above is refused for its flaw."""
-    authority = root()
-    genuine = forging.genuine(authority, "bro", ["bro@lab.test"], NOW)
-
-    assert verdict(tmp_path, authority, genuine, "sslclient", [crl(authority)]) == "OK"
+    assert judging.openssl(chains.forged(forging.genuine), tmp_path) == ""
 
 
 def test_the_expired_one_was_good_yesterday() -> None:
-    certificate = forging.expired(root(), "bro", ["bro@lab.test"], NOW).certificate
+    certificate = forging.expired(AUTHORITY, "bro", ["bro@lab.test"], NOW).certificate
 
     assert certificate.not_valid_before_utc < NOW - timedelta(days=1) < certificate.not_valid_after_utc < NOW

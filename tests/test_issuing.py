@@ -1,4 +1,4 @@
-"""Certificates, judged by OpenSSL at its strictest."""
+"""Certificates, lists and bundles, part by part.  What others say of them as a whole: test_judges.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from topology.pki.issuing import Credential, Issuer
 
 T = TypeVar("T", bound=x509.ExtensionType)
 NOW = datetime.now(UTC)
-QUICK_KEYS = ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "ed25519"]
 
 
 def root(key_kind: str = "ecdsa-p256", days: int = 3650) -> Issuer:
@@ -43,65 +42,8 @@ def client(signer: Issuer, key_kind: str = "ecdsa-p256") -> Credential:
     return issuing.issue_client("bro", ["bro@lab.test"], issuing.new_key(key_kind), signer, days=90, now=NOW)
 
 
-def verdict(folder: Path, anchor: Issuer, leaf: Credential, purpose: str, crls: list[bytes]) -> str:
-    """What `openssl verify` says of a leaf: `OK`, or its complaint."""
-    (folder / "root.pem").write_bytes(issuing.certificate_pem(anchor.certificate))
-    (folder / "leaf.pem").write_bytes(issuing.certificate_pem(leaf.certificate))
-    (folder / "chain.pem").write_bytes(b"".join(map(issuing.certificate_pem, leaf.chain)))
-    (folder / "crls.pem").write_bytes(b"".join(crls))
-    untrusted = ["-untrusted", "chain.pem"] if leaf.chain else []
-    command = ["openssl", "verify", "-x509_strict", "-purpose", purpose, "-crl_check_all", "-CRLfile", "crls.pem"]
-    command += ["-CAfile", "root.pem", *untrusted, "leaf.pem"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return "OK" if done.returncode == 0 else done.stderr
-
-
 def crl(signer: Issuer, *revoked: int) -> bytes:
     return issuing.crl_pem(issuing.issue_crl(signer, revoked, now=NOW))
-
-
-@pytest.mark.parametrize("key_kind", QUICK_KEYS)
-@pytest.mark.parametrize("deep", [False, True], ids=["root", "intermediate"])
-def test_openssl_accepts_every_certificate_at_its_strictest(tmp_path: Path, key_kind: str, deep: bool) -> None:
-    """For every kind of key, with and without an intermediate, with CRLs checked all the way up."""
-    anchor = root(key_kind)
-    signer = intermediate(anchor, key_kind) if deep else anchor
-    crls = [crl(anchor), *([crl(signer)] if deep else [])]
-
-    assert verdict(tmp_path, anchor, server(signer, key_kind), "sslserver", crls) == "OK"
-    assert verdict(tmp_path, anchor, client(signer, key_kind), "sslclient", crls) == "OK"
-
-
-def test_the_largest_kind_of_key_is_accepted_too(tmp_path: Path) -> None:
-    """Apart from the others: such a key takes long to find."""
-    anchor = root()
-
-    assert verdict(tmp_path, anchor, server(anchor, "rsa-4096"), "sslserver", [crl(anchor)]) == "OK"
-
-
-def test_a_certificate_is_for_one_purpose(tmp_path: Path) -> None:
-    """A client's certificate serves no server, and the other way round: the check above can fail."""
-    anchor = root()
-
-    assert "unsuitable certificate purpose" in verdict(tmp_path, anchor, client(anchor), "sslserver", [crl(anchor)])
-    assert "unsuitable certificate purpose" in verdict(tmp_path, anchor, server(anchor), "sslclient", [crl(anchor)])
-
-
-def test_a_revoked_certificate_is_refused(tmp_path: Path) -> None:
-    anchor = root()
-    leaf = client(anchor)
-
-    complaint = verdict(tmp_path, anchor, leaf, "sslclient", [crl(anchor, leaf.certificate.serial_number)])
-
-    assert "certificate revoked" in complaint
-
-
-def test_a_crl_of_every_authority_is_needed(tmp_path: Path) -> None:
-    """Without the root's, the whole chain is refused: therefore there is one for each."""
-    anchor = root()
-    signer = intermediate(anchor)
-
-    assert "unable to get certificate CRL" in verdict(tmp_path, anchor, client(signer), "sslclient", [crl(signer)])
 
 
 def extension(certificate: x509.Certificate, kind: type[T]) -> x509.Extension[T]:

@@ -11,12 +11,15 @@ import re
 import shutil
 import tarfile
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from topology.description.loading import load
 from topology.generation import planning
@@ -171,14 +174,27 @@ def image(folder: Path) -> str:
 
 
 def locked() -> str:
-    """Those of the locked packages that mtls-lab itself needs: all but what extras name."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    left_out = {name_in(requirement) for extra in extras.values() for requirement in extra}
+    """Those of the locked packages that mtls-lab itself needs, and that they need in turn."""
+    wanted = needed_by("mtls-lab")
     blocks = re.split(r"(?m)^(?=[a-z0-9])", (ROOT / "requirements.lock").read_text())
-    return "".join(block for block in blocks if NAME.match(block) and name_in(block) not in left_out)
+    return "".join(block for block in blocks if NAME.match(block) and name_in(block) in wanted)
+
+
+def needed_by(package: str) -> set[str]:
+    """By name as the lock has it, extras left out."""
+    found: set[str] = set()
+    waiting = [package]
+    while waiting:
+        for text in metadata.requires(waiting.pop()) or []:
+            requirement = Requirement(text)
+            name = canonicalize_name(requirement.name)
+            if name not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+                found.add(name)
+                waiting.append(name)
+    return found
 
 
 def name_in(requirement: str) -> str:
     found = NAME.match(requirement)
     assert found, requirement
-    return found[0].lower()
+    return canonicalize_name(found[0])
