@@ -148,3 +148,34 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
 
     with pytest.raises(NotWritten, match="compose"):
         write(tmp_path / "compose" / "two-host" / "compose.yaml", b"")
+
+
+def test_files_that_are_written_together_change_together(tmp_path: Path) -> None:
+    """A folder in the place of the last one: the first one is not replaced either."""
+    write(tmp_path / "a", b"old")
+    (tmp_path / "file").write_text("a file")
+
+    with pytest.raises(NotWritten, match="file"):
+        write_all(tmp_path, {"a": (b"new", 0o644), "file/b": (b"new", 0o644)})
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "file"}
+
+
+@pytest.mark.parametrize(("before", "after"), [("files/x", "files/x/y"), ("files/x/y", "files/x")])
+def test_a_file_takes_a_folder_s_place_and_the_other_way_round(tmp_path: Path, before: str, after: str) -> None:
+    synchronise(tmp_path, FILES | {f"server/{before}": "old"})
+    synchronise(tmp_path, FILES | {f"server/{after}": "new"})
+
+    assert (tmp_path / "server" / after).read_text() == "new"
+    assert differences(tmp_path, FILES | {f"server/{after}": "new"}) == ()
+
+
+@pytest.mark.parametrize("left", [".compose.yaml.0123abcd", "nginx/.nginx.conf.0123abcd", "../..gitignore.0123abcd"])
+def test_what_a_killed_run_left_is_swept_and_other_hidden_files_are_not(tmp_path: Path, left: str) -> None:
+    synchronise(tmp_path, FILES)
+    write(tmp_path / "server" / ".notes.0123abcd", b"mine")
+    (tmp_path / "server" / left).write_text("name: ")
+
+    assert [d.kind for d in synchronise(tmp_path, FILES)] == ["unexpected"]
+    assert not (tmp_path / "server" / left).exists()
+    assert (tmp_path / "server" / ".notes.0123abcd").read_bytes() == b"mine"

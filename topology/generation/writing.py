@@ -1,16 +1,18 @@
 """{path: content} -> disk, and the differences between the two.  The one place that writes a lab's files.
 
 Each file is replaced in one step, so that whoever reads it, or kills the tool, finds the old one or the new one whole.
-Folders are never replaced: containers have them mounted.
+Of files that are written together all lie beside their places before the first is replaced, so that a full disk leaves
+every old one.  Folders are never replaced: containers have them mounted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,11 +22,24 @@ from topology.errors import InvalidInput, LabError
 GENERATED = ("compose.yaml", "nginx", "pages", "files", "pebble")
 """What generation owns in a host's folder; anything else there is left alone."""
 
+LEFT_OVER = re.compile(r"\.(\.gitignore|compose\.yaml|override[^/]*\.yaml|placement[^/]*\.json)\.[0-9a-f]{8}")
+"""What a killed run leaves beside files that lie next to what is not generation's."""
+
 
 class NotWritten(LabError):
     """A file or folder could not be written; what stood there before still stands."""
 
     exit_code = 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file that is to have a content, or is to go (None).  owner: user and group, None for the caller's."""
+
+    path: Path
+    content: bytes | None
+    mode: int = 0o644
+    owner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,19 @@ def generated_files(folder: Path, hosts: Collection[str]) -> Iterator[Path]:
     """What generation wrote, for hosts that are in the topology or once were."""
     if (ignored := folder / ".gitignore").is_file():
         yield ignored
+    yield from left_over(folder)
     for host in sorted(folder.iterdir()) if folder.is_dir() else ():
         certificates = host.name.startswith(("authorities", "identities")) and host.name not in hosts
         if certificates or not host.is_dir():
             continue
+        yield from left_over(host)
         for name in GENERATED:
             yield from files_below(host / name)
+
+
+def left_over(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in sorted(folder.iterdir()) if LEFT_OVER.fullmatch(path.name) and path.is_file())
 
 
 def files_below(path: Path) -> Iterator[Path]:
@@ -90,11 +112,13 @@ def files_below(path: Path) -> Iterator[Path]:
 def synchronise(folder: Path, files: Mapping[str, str | bytes]) -> tuple[Difference, ...]:
     """Makes the generated files on disk what they should be; returns what was different before."""
     found = differences(folder, files)
-    for difference in found:
-        if difference.kind == "unexpected":
-            remove(folder / difference.path)
-        else:
-            write(folder / difference.path, encoded(files[difference.path]))
+    unexpected = [difference.path for difference in found if difference.kind == "unexpected"]
+    in_the_way = [path for path in unexpected if any(wanted.startswith(f"{path}/") for wanted in files)]
+    for path in in_the_way:  # files where folders are to be
+        remove(folder / path)
+    goes = [Change(folder / path, None) for path in unexpected if path not in in_the_way]
+    comes = [Change(folder / d.path, encoded(files[d.path])) for d in found if d.kind != "unexpected"]
+    change_all([*goes, *comes])
     for path in files:
         make_readable(folder, folder / path)
     return found
@@ -116,44 +140,82 @@ def write_all(folder: Path, files: Mapping[str, tuple[bytes, int]], owner: tuple
 
     files: path below the folder -> content and mode; owner: user and group, None for the caller's.
     """
-    changed = []
-    for path, (content, mode) in files.items():
-        target = folder / path
-        if not is_written(target, content, mode, owner):
-            write(target, content, mode, owner)
-            changed.append(path)
+    changes = {path: Change(folder / path, content, mode, owner) for path, (content, mode) in files.items()}
+    changed = [path for path, change in changes.items() if not is_made(change)]
+    change_all([changes[path] for path in changed])
     return changed
 
 
-def is_written(path: Path, content: bytes, mode: int, owner: tuple[int, int] | None) -> bool:
+def is_made(change: Change) -> bool:
+    """Whether the file has that content, mode and owner already."""
     try:
-        status = path.stat()
-        same_owner = owner is None or (status.st_uid, status.st_gid) == owner
-        return same_owner and stat.S_IMODE(status.st_mode) == mode and path.read_bytes() == content
+        status = change.path.stat()
+        same_owner = change.owner is None or (status.st_uid, status.st_gid) == change.owner
+        same_mode = stat.S_IMODE(status.st_mode) == change.mode
+        return same_owner and same_mode and change.path.read_bytes() == change.content
     except OSError:
         return False
 
 
 def write(path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Replaces one file in one step.  A key is never readable by others, not even for a moment."""
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+    change_all([Change(path, content, mode, owner)])
+
+
+def change_all(changes: Sequence[Change]) -> None:
+    """Makes changes in their order.
+
+    Raises NotWritten; where a file cannot be laid beside its place, as on a full disk, none was changed then.
+    """
+    temporaries = [beside(change.path) for change in changes]
     try:
-        make_folder(path.parent)
+        for change, temporary in zip(changes, temporaries, strict=True):
+            if change.content is not None:
+                lay(temporary, change.content, change)
+        for change, temporary in zip(changes, temporaries, strict=True):
+            if change.content is None:
+                remove(change.path)
+            else:
+                put(temporary, change.path)
+    except BaseException:  # an interruption, too
+        clear(temporaries)
+        raise
+
+
+def beside(path: Path) -> Path:
+    return path.parent / f".{path.name}.{secrets.token_hex(4)}"
+
+
+def lay(temporary: Path, content: bytes, change: Change) -> None:
+    make_folder(change.path.parent)
+    with failing_as_not_written(change.path):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             # By the open file: under sudo, a folder's owner could put a link in the place of its name meanwhile.
-            if owner is not None:
-                os.fchown(descriptor, *owner)
-            os.fchmod(descriptor, mode)
+            if change.owner is not None:
+                os.fchown(descriptor, *change.owner)
+            os.fchmod(descriptor, change.mode)
             os.fsync(descriptor)
+
+
+def put(temporary: Path, path: Path) -> None:
+    with failing_as_not_written(path):
         temporary.replace(path)
-    except BaseException as error:
+
+
+def clear(temporaries: Iterable[Path]) -> None:
+    for temporary in temporaries:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if not isinstance(error, OSError):
-            raise  # an interruption
+
+
+@contextlib.contextmanager
+def failing_as_not_written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
         raise NotWritten(
             f"{path}: cannot be written: {error.strerror}; what stood there before still stands"
         ) from error

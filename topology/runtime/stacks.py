@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 from topology.description.model import Host
 from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme as acme_plan
-from topology.generation import certificates, planning, rendering, writing
+from topology.generation import certificates, planning, rendering, storing, writing
 from topology.generation.planning import Surroundings
 from topology.runtime import acme, engine, looking, machines, placement, shipping
 from topology.runtime.lab import Lab, host_of, label_filters
@@ -149,12 +149,14 @@ def exclusively(lab: Lab, progress: Progress) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     writing.make_folder(lab.folder)
-    lock = FileLock(lab.folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress.step("waiting for another mtls-lab that works on this lab")
-        lock.acquire()
+    file = lab.folder / ".lock"
+    lock = FileLock(file)
+    with writing.failing_as_not_written(file):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            progress.step("waiting for another mtls-lab that works on this lab")
+            lock.acquire()
     try:
         yield
     finally:
@@ -237,17 +239,36 @@ def layout(lab: Lab) -> certificates.Layout:
 
 
 def store_certificates(lab: Lab, files: Mapping[str, bytes], progress: Progress) -> None:
-    """Writes a lab's certificates; keys belong to the user that the gateways run as.  files: the complete set."""
-    for folder in (lab.authorities, lab.identities):
-        write_certificates(lab, files, folder, None, progress)
+    """Writes a lab's certificates, in an order that survives a kill.  files: the complete set.
+
+    Keys in a host's folder belong to the user that the gateways run as.  What is outdated goes; what was never the
+    lab's, or cannot be made again, stays.
+    """
     for host in lab.stacks:
-        folder = lab.certificates(host)
-        writing.make_folder(folder)
-        write_certificates(lab, files, folder, gateway_owner(), progress)
+        writing.make_folder(lab.certificates(host))
+    found = certificates_on_disk(lab)
+    steps = storing.steps(found, files)
+    changes = [change_of(lab, step) for step in steps]
+    writing.change_all([change for change in changes if change.content is None or not writing.is_made(change)])
+    for path in found.keys() - {step.path for step in steps}:
+        if not (lab.folder / path).is_relative_to(lab.authorities):
+            progress.step(f"{lab.folder / path}: is not the lab's, and left alone")
+
+
+def change_of(lab: Lab, step: storing.Step) -> writing.Change:
+    file = lab.folder / step.path
+    ours = file.is_relative_to(lab.authorities) or file.is_relative_to(lab.identities)
+    owner = None if ours else gateway_owner()
+    return writing.Change(file, step.content, certificates.mode(step.path), owner)
 
 
 def read_certificates(lab: Lab) -> dict[str, bytes]:
     """A lab's certificates and keys: path below its folder -> content.  InvalidInput where one cannot be read."""
+    return storing.recovered(certificates_on_disk(lab))
+
+
+def certificates_on_disk(lab: Lab) -> dict[str, bytes]:
+    """The same, as a killed run may have left them."""
     folders = [lab.authorities, lab.identities, *(lab.certificates(host) for host in lab.stacks)]
     files = [path for folder in folders for path in writing.files_below(folder)]
     try:
@@ -256,26 +277,6 @@ def read_certificates(lab: Lab) -> dict[str, bytes]:
         raise InvalidInput(
             f"{error.filename}: cannot be read: {error.strerror}; run this as the user who ran `mtls-lab up`"
         ) from error
-
-
-def write_certificates(
-    lab: Lab, files: Mapping[str, bytes], folder: Path, owner: tuple[int, int] | None, progress: Progress
-) -> None:
-    """The files of one folder.  What is outdated goes; what was never the lab's, or cannot be made again, stays."""
-    below = {
-        path: (content, certificates.mode(path))
-        for path, content in files.items()
-        if (lab.folder / path).is_relative_to(folder)
-    }
-    writing.write_all(lab.folder, below, owner)
-    for file in writing.files_below(folder):
-        path = str(file.relative_to(lab.folder))
-        if path in below:
-            continue
-        if certificates.is_outdated(path):
-            writing.remove(file)
-        elif folder != lab.authorities:
-            progress.step(f"{file}: is not the lab's, and left alone")
 
 
 def start_acme_server(task: Task, plan: planning.Plan, surroundings: Mapping[str, Surroundings]) -> None:
