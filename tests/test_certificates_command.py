@@ -249,6 +249,32 @@ def test_what_certbot_renews_is_told(desk: Desk) -> None:
     assert "comes from an ACME server, and certbot renews that" in desk.told()
 
 
+SERVER_WAITS = "the lab's ACME server takes up its own certificate at the next `mtls-lab up`"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["bro"], "the running lab has taken it up"),
+        (["acme"], SERVER_WAITS),
+        (["bro", "acme"], f"the running gateways have taken it up; {SERVER_WAITS}"),
+    ],
+    ids=str,
+)
+def test_what_a_running_lab_has_not_taken_up_is_not_said_to_be(
+    desk: Desk, names: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ACME server reads its own certificate when it starts, and no sooner."""
+    desk.write(
+        TOPOLOGY.replace("    aliases: [www.lab.test]\n", "    aliases: [www.lab.test]\n    tls: {acme: true}\n")
+    )
+    desk.run("issue")
+    monkeypatch.setattr(runtime, "take_up", lambda *_: True)
+
+    assert desk.run("renew", *names) == 0
+    assert desk.told().splitlines()[-1] == told
+
+
 def test_a_name_that_two_things_have_is_asked_about(desk: Desk) -> None:
     desk.write(
         TOPOLOGY.replace("  bro: {authority: client_ca}", "  server: {authority: client_ca}").replace("bro, ", "")

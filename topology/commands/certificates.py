@@ -105,6 +105,7 @@ def renew(
 
 
 def issue_and_tell(lab: Lab, names: list[str], *, as_json: bool) -> None:
+    from topology.report import certificates as report
     from topology.runtime import certificates
 
     with shown_progress() as progress:
@@ -115,7 +116,7 @@ def issue_and_tell(lab: Lab, names: list[str], *, as_json: bool) -> None:
         return
     print("\n".join(changes or ["nothing is missing or due"]))
     if changes:
-        print("the running lab has taken it up" if running else "a gateway takes it up at the next `mtls-lab up`")
+        print(report.taken_up(changes, running=running))
 
 
 @app.command()

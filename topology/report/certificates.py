@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from topology.generation import acme
 from topology.generation.inventory import OK, Entry
 from topology.report.addresses import shown
 
@@ -82,3 +83,19 @@ def warnings(entries: Sequence[Entry], folder: Path, now: datetime) -> tuple[str
         note = f" ({entry.note})" if entry.note else ""
         lines.append(f"{entry.kind} {entry.name}: {entry.state}{days}{note}: {shown(folder / entry.path)}")
     return tuple(lines)
+
+
+def taken_up(changes: Sequence[str], *, running: bool) -> str:
+    """When what was issued is in use, in a line.
+
+    changes: what was issued, in sentences; running: whether a running lab's gateways were reloaded.  The lab's own ACME
+    server reads its certificate when it starts, and has another root then: that is left to `up`, which leads everybody
+    to the new one.
+    """
+    if not running:
+        return "a gateway takes it up at the next `mtls-lab up`"
+    of_the_server = [line for line in changes if line.startswith(f"host {acme.FOLDER}: ")]
+    if not of_the_server:
+        return "the running lab has taken it up"
+    gateways = "" if len(of_the_server) == len(changes) else "the running gateways have taken it up; "
+    return f"{gateways}the lab's ACME server takes up its own certificate at the next `mtls-lab up`"
