@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,11 @@ from topology.description.model import Topology
 from topology.errors import NotReady
 from topology.generation.addressing import Network, Networks, candidates
 from topology.generation.planning import default_networks_of
+from topology.runtime import conflicts
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.networks import Network as EngineNetwork
 
 ROUTES = Path("/proc/net/route")
 
@@ -26,17 +28,19 @@ def choose(
     *,
     hosts: Collection[str] | None = None,
     routes: Callable[[], str] | None = None,
+    avoid: Collection[ipaddress.IPv4Network] = (),
 ) -> Networks:
     """The networks of this run: those that it already has, else the default ones, else the next that are free.
 
     project: host -> its Compose project's name; internet: name of the network that joins the hosts.
     hosts: those that run on this engine, if not all; routes: reads its machine's routing table, if that is not this
     machine; it is asked only where a network has yet to be made.
+    avoid: what was tried and turned out to be taken.
     """
     here = [host for host in topology.hosts if hosts is None or host in hosts]
     existing = {str(n.name): subnets(n.attrs) for n in client.networks.list()}
     own = {internet, *(f"{project(host)}_inside" for host in here)}
-    taken = [net for name, nets in existing.items() if name not in own for net in nets]
+    taken = [*avoid, *(net for name, nets in existing.items() if name not in own for net in nets)]
     table = (routes or read_routes)() if own - existing.keys() else ""
     taken += [net for net in routed(table) if not any(net in existing.get(name, ()) for name in own)]
 
@@ -117,4 +121,35 @@ def ensure_internet(client: DockerClient, name: str, network: Network, labels: M
             name, driver="bridge", ipam=IPAMConfig(pool_configs=[pool]), labels=dict(labels), check_duplicate=True
         )
     except APIError as error:
+        if isinstance(conflicts.found_in(str(error.explanation)), conflicts.NetworkTaken):
+            raise conflicts.NetworkTaken(name) from error
         raise NotReady(f"network {name} ({network.subnet}) cannot be made: {error.explanation}") from error
+
+
+def remove(networks: Iterable[EngineNetwork]) -> list[str]:
+    """Removes networks; returns what is in the way of those that have to stay: somebody else's containers, a line each.
+
+    The lab's own containers have to be gone before.
+    """
+    from docker.errors import APIError, NotFound
+
+    in_the_way = []
+    for network in networks:
+        try:
+            network.remove()
+        except NotFound:
+            continue
+        except APIError as error:
+            holders = attached(network)
+            in_the_way += [
+                f"network {network.name} stays: the container {holder}, which is not the lab's, is attached to it; "
+                f"run `docker network disconnect {network.name} {holder}`, then `mtls-lab down` again"
+                for holder in holders
+            ] or [f"network {network.name} stays: {error.explanation}"]
+    return in_the_way
+
+
+def attached(network: EngineNetwork) -> list[str]:
+    """The names of the running containers in a network."""
+    network.reload()
+    return sorted(str(one["Name"]) for one in (network.attrs.get("Containers") or {}).values())

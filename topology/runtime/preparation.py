@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from ipaddress import IPv4Network
 
 from topology.description.model import Topology
 from topology.generation import planning, rendering, writing
@@ -42,14 +43,22 @@ def provide_images(machine: Machine, plan: planning.Plan, hosts: Collection[str]
 
 
 def surroundings_of(
-    lab: Lab, places: Places, found: Machines, working: Sequence[Machine], image: str = ""
+    lab: Lab,
+    places: Places,
+    found: Machines,
+    working: Sequence[Machine],
+    image: str = "",
+    avoid: Collection[IPv4Network] = (),
 ) -> dict[str, Surroundings]:
-    """Where each host of some machines runs.  image: one that these have, to look at their routes with."""
+    """Where each host of some machines runs.
+
+    image: one that these have, to look at their routes with; avoid: networks that turned out to be taken.
+    """
     around = {}
     for machine in working:
         routes = None if machine.own else partial(shipping.routing_table, machine.client, image)
         networks = networking.choose(
-            machine.client, lab.topology, lab.project, lab.internet, hosts=machine.hosts, routes=routes
+            machine.client, lab.topology, lab.project, lab.internet, hosts=machine.hosts, routes=routes, avoid=avoid
         )
         for host in machine.hosts:
             others = placement.elsewhere(lab.topology, places, found.together, host)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,7 +24,8 @@ from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme as acme_plan
 from topology.generation import certificates, planning, rendering, storing, writing
 from topology.generation.planning import Surroundings
-from topology.runtime import acme, engine, looking, machines, placement, shipping
+from topology.runtime import acme, conflicts, engine, looking, machines, networking, placement, shipping
+from topology.runtime.conflicts import NetworkTaken, PortTaken
 from topology.runtime.lab import Lab, host_of, label_filters
 from topology.runtime.machines import Machine
 from topology.runtime.preparation import (
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 180
 RELOAD_SECONDS = 30
+NETWORK_ATTEMPTS = 4
+"""How often networks are chosen for a start, where others take them in between."""
+
 STAMP = "/tmp/loaded"  # noqa: S108 - inside the container, in its memory file system
 
 
@@ -104,7 +109,33 @@ def bring_up(task: Task, hosts: Sequence[str], prove: Sequence[str] = ()) -> Run
     issue_certificates(lab, plan, progress)
     for machine in working:
         provide_images(machine, plan, hosts, progress)
-    surroundings = surroundings_of(lab, task.places, task.machines, working, plan.hosts[0].gateway_image)
+    tried: set[IPv4Network] = set()
+    left, image = NETWORK_ATTEMPTS, plan.hosts[0].gateway_image
+    while True:
+        surroundings = surroundings_of(lab, task.places, task.machines, working, image, tried)
+        try:
+            return start_and_prove(task, working, before, surroundings, hosts, prove)
+        except NetworkTaken as error:
+            left -= 1
+            if not left:
+                raise
+            progress.step(f"network {error.network}: another one took its addresses; choosing others")
+            tried |= {net.subnet for one in surroundings.values() for net in (one.internet, one.inside)}
+
+
+def start_and_prove(
+    task: Task,
+    working: Sequence[Machine],
+    before: Mapping[Machine, Sequence[Container]],
+    surroundings: Mapping[str, Surroundings],
+    hosts: Sequence[str],
+    prove: Sequence[str],
+) -> RunningLab:
+    """The second half of `bring_up`, once it is decided which networks the hosts run in.
+
+    before: what ran on each machine.  A failure leaves that, and nothing new.
+    """
+    lab, progress = task.lab, task.progress
     plan = planning.plan(lab.description, surroundings)
     try:
         for machine in working:
@@ -120,7 +151,8 @@ def bring_up(task: Task, hosts: Sequence[str], prove: Sequence[str] = ()) -> Run
         task.prove(lab_up, prove or hosts)
     except BaseException:
         for machine in working:
-            take_back(machine.client, lab, before[machine])
+            for line in take_back(machine.client, lab, before[machine]):
+                progress.step(line)
         raise
     return lab_up
 
@@ -305,7 +337,11 @@ def start(task: Task, surroundings: Mapping[str, Surroundings], hosts: Sequence[
     """Starts the hosts' stacks, in parallel."""
 
     def start_one(host: str) -> None:
-        task.start_host(task.lab, host, variables(task, host, surroundings[host]) | dict(task.values))
+        try:
+            task.start_host(task.lab, host, variables(task, host, surroundings[host]) | dict(task.values))
+        except PortTaken as taken:
+            fields = {port: f"hosts.{host}.{field}" for field, port in published_fields(task.lab.topology.hosts[host])}
+            raise PortTaken(taken.address, taken.port, fields.get(taken.port, "")) from taken
         task.progress.step(f"{host}: containers started")
 
     with ThreadPoolExecutor() as pool:
@@ -321,11 +357,16 @@ def compose_up(lab: Lab, host: str, values: Mapping[str, str]) -> None:
 def run_compose(
     command: list[str], values: Mapping[str, str], *, check: bool = True
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs Compose with what the Compose file takes from the environment; NotReady with its last lines where it failed
-    and check is set."""
+    """Runs Compose with what the Compose file takes from the environment.
+
+    Where it failed and check is set, raises NetworkTaken, PortTaken, or NotReady with its last lines.
+    """
     done = subprocess.run(command, env=compose_environment(values), capture_output=True, check=False)
     if check and done.returncode:
-        last = "\n".join(done.stderr.decode(errors="replace").strip().splitlines()[-12:])
+        said = done.stderr.decode(errors="replace").strip()
+        if conflict := conflicts.found_in(said):
+            raise conflict
+        last = "\n".join(said.splitlines()[-12:])
         raise NotReady(f"`{' '.join(command)}` failed:\n{last}")
     return done
 
@@ -441,18 +482,22 @@ def fingerprint(folder: Path) -> bytes:
     return digest.digest()
 
 
-def take_back(client: DockerClient, lab: Lab, before: Sequence[Container]) -> None:
-    """After a failed start: nothing of hosts that were down, and of those that were up only what is new and broken."""
+def take_back(client: DockerClient, lab: Lab, before: Sequence[Container]) -> list[str]:
+    """After a failed start: nothing of hosts that were down, and of those that were up only what is new and broken.
+
+    Returns what `remove` does.
+    """
     known, were_up = {c.id for c in before}, {host_of(c.labels) for c in before}
     new = [c for c in looking.containers(client, lab) if c.id not in known]
     networks = client.networks.list(filters={"label": label_filters(lab)})
-    remove(
+    in_the_way = remove(
         [c for c in new if host_of(c.labels) not in were_up or not looking.State.of(c).ready],
         [n for n in networks if not before or host_of(n.attrs.get("Labels") or {}) not in ("", *were_up)],
         SILENT,
     )
     remove_volumes(client, lab, lambda found: host_of(found) not in were_up)
     shipping.remove_unused(client, label_filters(lab))
+    return in_the_way
 
 
 # Down
@@ -463,7 +508,8 @@ def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool
     nothing.
 
     forget: what is on engines that do not answer is given up.  Else it raises NoEngine for these, once all others are
-    clean, and remembers them.
+    clean, and remembers them.  Raises NotReady where somebody else's container is in one of the lab's networks, once
+    all else is gone.
     """
     with exclusively(lab, progress):
         places = placement.read(lab.placement)
@@ -473,23 +519,27 @@ def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool
         for machine in found.reached:
             refuse_foreign(machine.client, lab)
         removed = [remove_everything(machine.client, lab, progress) for machine in found.reached]
+        in_the_way = [line for _, lines in removed for line in lines]
         for host in lab.topology.hosts:
             forget_override(lab, host)
         lost = {} if forget else {host: place for host, place in places.items() if host in found.lost}
         placement.remember(lab.placement, lost)
         if lost:
-            reasons = "\n".join(str(error) for error in found.lost.values())
+            reasons = "\n".join([*in_the_way, *(str(error) for error in found.lost.values())])
             raise NoEngine(
                 f"{reasons}\nwhat runs there was not removed: run `mtls-lab down` again when it answers, "
                 "or, where it is gone for good, `mtls-lab down --forget`"
             )
-        return any(removed)
+        if in_the_way:
+            raise NotReady("\n".join(in_the_way))
+        return any(was_there for was_there, _ in removed)
 
 
-def remove_everything(client: DockerClient, lab: Lab, progress: Progress = SILENT) -> bool:
+def remove_everything(client: DockerClient, lab: Lab, progress: Progress) -> tuple[bool, list[str]]:
+    """Whether there was anything, and what `remove` returns."""
     found, networks = looking.containers(client, lab), client.networks.list(filters={"label": label_filters(lab)})
-    remove(found, networks, progress)
-    return remove_volumes(client, lab) or bool(found or networks)
+    in_the_way = remove(found, networks, progress)
+    return remove_volumes(client, lab) or bool(found or networks), in_the_way
 
 
 def remove_volumes(client: DockerClient, lab: Lab, among: Callable[[Mapping[str, str]], bool] = lambda _: True) -> bool:
@@ -518,16 +568,18 @@ def remove_strays(task: Task) -> None:
             return host_of(found) not in (("", *looking.stacks_of(lab, at)) if at.hosts else ())
 
         networks = machine.client.networks.list(filters={"label": label_filters(lab)})
-        remove(
+        for line in remove(
             [container for container in looking.containers(machine.client, lab) if strays(container.labels)],
             [network for network in networks if strays(network.attrs.get("Labels") or {})],
             task.progress,
-        )
+        ):
+            task.progress.step(line)
         remove_volumes(machine.client, lab, strays)
         shipping.remove_unused(machine.client, label_filters(lab))
 
 
-def remove(found: Sequence[Container], networks: Sequence[Network], progress: Progress) -> None:
+def remove(found: Sequence[Container], networks: Sequence[Network], progress: Progress) -> list[str]:
+    """Removes containers, then networks; returns what is in the way of those that have to stay, a line each."""
     from docker.errors import NotFound
 
     def remove_one(container: Container) -> None:
@@ -538,9 +590,7 @@ def remove(found: Sequence[Container], networks: Sequence[Network], progress: Pr
 
     with ThreadPoolExecutor(max_workers=16) as pool:
         list(pool.map(remove_one, found))
-    for network in networks:
-        with contextlib.suppress(NotFound):
-            network.remove()
+    return networking.remove(networks)
 
 
 def execute(container: Container, command: list[str], check: bool = True) -> str:
