@@ -1,0 +1,246 @@
+"""What goes wrong outside of the lab, for real: disks, kills, and others who take networks and ports meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.types import IPAMConfig, IPAMPool
+
+from tests.test_killed import RENEWED, TOPOLOGY, assert_is_whole, files_of
+from topology import cli
+from topology.description.loading import load
+from topology.runtime import engine, looking, stacks
+from topology.runtime.lab import Lab, label_filters
+
+pytestmark = pytest.mark.integration
+
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system; tests/test_full_disk.py imitates one")
+
+CONTESTED = """
+name: contested
+authorities:
+  ssl_ca: {}
+hosts:
+  web:
+    domain: web.contested.test
+    PUBLISH
+  desk:
+    domain: desk.contested.test
+    routes:
+      /web/: {host: web}
+"""
+
+
+# Disks
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@NEEDS_ROOT
+@pytest.mark.parametrize("command", [("generate",), ("certificates", "issue")], ids=" ".join)
+def test_a_disk_without_room_and_one_that_is_read_only_leave_all_old_files(
+    small_disk: Path, tmp_path: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    topology, out = tmp_path / "topology.yaml", small_disk / "compose"
+
+    def run() -> int:
+        capsys.readouterr()
+        return cli.main([*command, str(topology), "--out", str(out)])
+
+    topology.write_text(TOPOLOGY)
+    assert run() == 0
+    topology.write_text(RENEWED.replace("laptop.lab.test", "desk.lab.test"))
+    before = files_of(out)
+
+    with filled(small_disk, left=8192):
+        assert run() == 1
+        told = capsys.readouterr().err
+        assert "cannot be written: No space left on device; what stood there before still stands" in told
+        assert len(told.splitlines()) == 1
+        assert files_of(out) == before
+
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert run() == 1
+    told = capsys.readouterr().err
+    assert "cannot be written: Read-only file system" in told
+    assert len(told.splitlines()) == 1
+    assert files_of(out) == before
+
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert run() == 0
+    assert files_of(out) != before
+
+
+@contextmanager
+def filled(disk: Path, left: int) -> Iterator[None]:
+    """A disk with no room but some bytes."""
+    status = os.statvfs(disk)
+    filler = disk / "filler"
+    filler.write_bytes(b"x" * (status.f_bavail * status.f_bsize - left))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+# Kills
+
+
+@pytest.mark.parametrize("files", [2, 9, 16, 23])
+def test_a_process_that_is_killed_while_it_issues_leaves_what_the_next_one_completes(
+    tmp_path: Path, files: int
+) -> None:
+    """For real, as soon as so many files are there."""
+    topology, out = tmp_path / "topology.yaml", tmp_path / "compose"
+    topology.write_text(TOPOLOGY)
+    command = [sys.executable, "-m", "topology", "certificates", "issue", str(topology), "--out", str(out)]
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and sum(len(names) for _, _, names in os.walk(out)) < files:
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGKILL)
+
+    assert cli.main(["certificates", "issue", str(topology), "--out", str(out)]) == 0
+    assert_is_whole(files_of(out / "killed"))
+
+
+# Others on the same engine
+
+
+@pytest.fixture
+def contested(tmp_path: Path) -> Iterator[Callable[[str], Lab]]:
+    """A lab of gateways alone, one of them published as asked; down at the end."""
+    made = []
+
+    def make(publish: str = "publish: {}") -> Lab:
+        (tmp_path / "topology.yaml").write_text(CONTESTED.replace("PUBLISH", publish))
+        made.append(Lab(load(tmp_path / "topology.yaml"), tmp_path / "compose", "bad-luck"))
+        return made[-1]
+
+    yield make
+    for lab in made:
+        stacks.down(lab)
+
+
+def run(command: str, lab: Lab, *options: str) -> int:
+    where = [str(lab.description.file), "--out", str(lab.out), "--instance", str(lab.instance)]
+    return cli.main([command, *where, *options])
+
+
+def networks_of(lab: Lab) -> list[str]:
+    return sorted(str(n.name) for n in engine.connect().networks.list(filters={"label": label_filters(lab)}))
+
+
+def test_a_network_that_is_taken_between_choice_and_start_moves_the_lab(
+    contested: Callable[[], Lab], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """First the one inside a host, which Compose makes, then the one between hosts, which the tool makes."""
+    lab, client = contested(), engine.connect()
+    prepare, taken = stacks.prepare, []
+
+    def prepare_too_late(task: Any, machine: Any, plan: Any, surroundings: Any, hosts: Any) -> None:
+        chosen = surroundings["web"].inside if not taken else surroundings["web"].internet
+        if len(taken) < 2:
+            pool = IPAMPool(subnet=str(chosen.subnet))
+            name = f"{lab.topology.name}-somebody-else-{len(taken)}"
+            taken.append(client.networks.create(name, ipam=IPAMConfig(pool_configs=[pool])))
+        prepare(task, machine, plan, surroundings, hosts)
+
+    monkeypatch.setattr(stacks, "prepare", prepare_too_late)
+    try:
+        assert run("up", lab, "--ports", "auto") == 0
+        told = capsys.readouterr().err
+        assert f"network {lab.project('web')}_inside: another one took its addresses; choosing others" in told
+        assert f"network {lab.internet}: another one took its addresses; choosing others" in told
+        assert run("check", lab) == 0
+    finally:
+        for network in taken:
+            network.remove()
+    assert len(taken) == 2
+
+
+def test_a_port_that_is_taken_between_look_and_start_is_one_clear_line(
+    contested: Callable[[str], Lab], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        lab = contested(f"publish: {{https: {port}}}")
+        monkeypatch.setattr(stacks, "is_taken", lambda _: False)
+
+        assert run("up", lab) == 4
+
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"127.0.0.1:{port} was taken while the lab started (hosts.web.publish.https); free it")
+    assert looking.containers(engine.connect(), lab) == []
+    assert networks_of(lab) == []
+
+
+def test_down_names_whose_container_holds_a_network_and_removes_all_else(
+    contested: Callable[[], Lab], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab, client = contested(), engine.connect()
+    assert run("up", lab, "--ports", "auto") == 0
+    image = looking.container_of(client, lab, "web", "gateway").image
+    guest = client.containers.run(
+        image, ["sleep", "600"], entrypoint="", name="bad-luck-guest", network=lab.internet, detach=True, init=True
+    )
+    try:
+        capsys.readouterr()
+        assert run("down", lab) == 4
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == (
+            f"network {lab.internet} stays: the container bad-luck-guest, which is not the lab's, is attached to it; "
+            f"run `docker network disconnect {lab.internet} bad-luck-guest`, then `mtls-lab down` again"
+        )
+        assert looking.containers(client, lab) == []
+        assert networks_of(lab) == [lab.internet]
+
+        client.networks.get(lab.internet).disconnect(guest)
+        assert run("down", lab) == 0
+        assert networks_of(lab) == []
+    finally:
+        guest.remove(force=True)
+
+
+# Interruptions
+
+
+@pytest.mark.parametrize("moment", ["wrote ", "issued", "containers started", ": healthy"])
+def test_an_interruption_of_up_leaves_nothing(contested: Callable[[], Lab], moment: str) -> None:
+    """Ctrl-C as soon as a line tells how far it is."""
+    lab = contested()
+    command = [sys.executable, "-m", "topology", "up", str(lab.description.file), "--out", str(lab.out)]
+    command += ["--instance", str(lab.instance), "--ports", "auto"]
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        reached = any(moment in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        code = process.wait(60)
+
+    assert reached
+    assert code == 130, told
+    assert told.splitlines()[-1] == "interrupted"
+    assert looking.containers(engine.connect(), lab) == []
+    assert networks_of(lab) == []
