@@ -33,10 +33,15 @@ def generate(
     """Write the stacks of a topology.  Issues no certificates."""
     from topology.generation import planning, rendering, writing
     from topology.report import changes
+    from topology.runtime import stacks
 
     lab = open_lab(topology, out, None)
     files = rendering.render(planning.plan(lab.description))
-    found = writing.differences(lab.folder, files) if check else writing.synchronise(lab.folder, files)
+    if check:
+        found = writing.differences(lab.folder, files)
+    else:
+        with shown_progress() as progress, stacks.exclusively(lab, progress):
+            found = writing.synchronise(lab.folder, files)
     if as_json:
         print(json.dumps([{"path": d.path, "kind": d.kind} for d in found], indent=2))
     else:

@@ -177,12 +177,15 @@ def environment_values(lab: Lab) -> dict[str, str]:
 
 @contextlib.contextmanager
 def exclusively(lab: Lab, progress: Progress) -> Iterator[None]:
-    """One `up` or `down` of a lab at a time; a second one waits."""
+    """One command that writes a lab at a time; a second one waits.
+
+    Everybody may take the lock: after `sudo mtls-lab up` the file is root's, and `generate` need not be.
+    """
     from filelock import FileLock, Timeout
 
     writing.make_folder(lab.folder)
     file = lab.folder / ".lock"
-    lock = FileLock(file)
+    lock = FileLock(file, mode=0o666)
     with writing.failing_as_not_written(file):
         try:
             lock.acquire(timeout=0)
