@@ -33,6 +33,7 @@ hosts:
 OVERLAP = "Pool overlaps with other one on this address space"
 
 
+GATEWAY = "failed to allocate gateway (10.78.38.1): Address already in use"
 BRIDGE = "conflicts with network 3a4 (br-3a4): networks have overlapping IPv4"
 DRIVER = "driver failed programming external connectivity on endpoint contested-web-gateway-1 (0a1b)"
 
@@ -41,10 +42,11 @@ DRIVER = "driver failed programming external connectivity on endpoint contested-
     ("said", "network"),
     [
         (f"failed to create network contested_inside: Error response from daemon: {OVERLAP}", "contested_inside"),
+        (f"failed to create network contested_inside: Error response from daemon: {GATEWAY}", "contested_inside"),
         (f"Error response from daemon: invalid pool request: {OVERLAP}", "of the lab"),
         (f"failed to create network contested_inside: cannot create network 1f2: {BRIDGE}", "contested_inside"),
     ],
-    ids=["20.10", "28", "bridge"],
+    ids=["20.10", "20.10, the very same", "28", "bridge"],
 )
 def test_a_taken_network_is_recognised_in_what_engines_say(said: str, network: str) -> None:
     found = conflicts.found_in(f" Network contested-web_inside  Creating\n{said}\n")

@@ -9,8 +9,13 @@ import re
 
 from topology.errors import NotReady
 
-NETWORK = re.compile(r"pool overlaps with other one|networks have overlapping IPv4", re.IGNORECASE)
-"""Of a network whose addresses another network has: IPAM's words, and those of the bridge driver."""
+NETWORK = re.compile(
+    r"pool overlaps with other one|failed to allocate gateway \(\S+\): address already in use"
+    r"|networks have overlapping IPv4",
+    re.IGNORECASE,
+)
+"""Of a network whose addresses another network has: IPAM's words where it has some of them, or the very same; those of
+the bridge driver."""
 
 NETWORK_NAME = re.compile(r"failed to create network (\S+?):")
 

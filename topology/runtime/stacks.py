@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 180
 RELOAD_SECONDS = 30
+STOP_SECONDS = 10
 NETWORK_ATTEMPTS = 4
 """How often networks are chosen for a start, where others take them in between."""
 
@@ -497,6 +498,7 @@ def take_back(client: DockerClient, lab: Lab, before: Sequence[Container]) -> li
         [c for c in new if host_of(c.labels) not in were_up or not looking.State.of(c).ready],
         [n for n in networks if not before or host_of(n.attrs.get("Labels") or {}) not in ("", *were_up)],
         SILENT,
+        grace=1,  # nothing of a failed start is worth more, and one that is still starting may not hear
     )
     remove_volumes(client, lab, lambda found: host_of(found) not in were_up)
     shipping.remove_unused(client, label_filters(lab))
@@ -581,13 +583,18 @@ def remove_strays(task: Task) -> None:
         shipping.remove_unused(machine.client, label_filters(lab))
 
 
-def remove(found: Sequence[Container], networks: Sequence[Network], progress: Progress) -> list[str]:
-    """Removes containers, then networks; returns what is in the way of those that have to stay, a line each."""
+def remove(
+    found: Sequence[Container], networks: Sequence[Network], progress: Progress, grace: int = STOP_SECONDS
+) -> list[str]:
+    """Removes containers, then networks; returns what is in the way of those that have to stay, a line each.
+
+    grace: seconds that a container has to end by itself.
+    """
     from docker.errors import NotFound
 
     def remove_one(container: Container) -> None:
         with contextlib.suppress(NotFound):
-            container.stop(timeout=10)
+            container.stop(timeout=grace)
             container.remove(force=True, v=True)
             progress.step(f"{container.name}: removed")
 
