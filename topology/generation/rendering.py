@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -179,7 +180,9 @@ def print_template(name: str, plan: Plan, host: HostPlan, **values: object) -> s
     )
 
 
+@cache
 def environment() -> jinja2.Environment:
+    """One for all: a template takes longer to compile than to fill."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("topology.generation", "templates"),
         undefined=jinja2.StrictUndefined,

@@ -115,6 +115,7 @@ def values(request: Call) -> dict[str, object]:
 
 
 @cache
+@cache
 def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("topology.report", "templates/snippets"),
