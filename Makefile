@@ -48,11 +48,11 @@ generate-check: packages ## fail where a checked-in stack or page is not what it
 	@$(MTLS_LAB) schema | diff docs/topology.schema.json -
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
-	@$(PYTHON) -m pytest -q -n auto -m "not integration" $(call junit,fast)
+	@$(PYTHON) -m pytest -q -n auto --ignore=tests/integration $(call junit,fast)
 	@$(PYTHON) -m pytest -v -m integration $(call junit,integration)
 
 test-fast: packages ## the tests that need no engine
-	@$(PYTHON) -m pytest -q -n auto -m "not integration" $(call junit,fast)
+	@$(PYTHON) -m pytest -q -n auto --ignore=tests/integration $(call junit,fast)
 
 bench: install ## what the labs take of this machine; writes docs/benchmarks.md
 	@$(PYTHON) -m tests.bench

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import typer
 
@@ -67,12 +69,17 @@ def told(error: LabError, arguments: Sequence[str]) -> str:
     return str(error)
 
 
+@cache
+def whole_command() -> Any:
+    """All commands, put together once: that takes longer than most of them do."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns the exit code.  arguments: without the command's own name; default sys.argv."""
-    command = typer.main.get_command(app)
     try:
         # An interruption comes back as the exit code 130 and not as an exception.
-        code = command.main(
+        code = whole_command().main(
             args=list(arguments) if arguments is not None else None, prog_name="mtls-lab", standalone_mode=False
         )
     except LabError as error:
