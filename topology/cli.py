@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from topology.commands import authoring, certificates, clients, deployment, hosts, lab, logs, trust
+from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, logs, trust
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -25,6 +25,7 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab snippet java --host server --as bro
                                      code that calls a route, in Java or eight other languages
   mtls-lab down                      remove all that `up` made, but images and certificates
+  mtls-lab doctor                    what is wrong with this machine for labs, and what to do
   mtls-lab trust install             let browsers, curl and Java on this machine trust the lab's hosts
   mtls-lab hosts --install           lead the lab's names to this machine
 
@@ -41,7 +42,7 @@ ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
 for command in (
     authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
-    deployment.deploy, clients.snippet, hosts.hosts,
+    deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")
