@@ -209,6 +209,19 @@ def test_an_engine_that_a_context_names(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.why == "no Docker engine answers (timed out)"
 
 
+def test_a_current_context_that_is_not_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` takes no engine over SSH; only `deploy` does."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(
+        "docker.context.ContextAPI.get_current_context", lambda: SimpleNamespace(Name="far", Host="ssh://far")
+    )
+
+    found = only(diagnosis.engine_answers(scene(client=FakeEngine())))
+    assert found.note
+    assert found.what == "the current Docker context far is not used"
+    assert found.why.endswith(f"`up` works on the engine at {engine.DEFAULT_HOST}")
+
+
 def test_the_engine_of_a_deployed_host_is_told_with_its_context() -> None:
     lost = Machines((), {"server": NoEngine("host server: context ec3: gone")}, {})
 

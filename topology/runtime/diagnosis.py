@@ -146,6 +146,14 @@ def engine_answers(seen: Scene) -> Iterator[Finding]:
         host = engine.address()
         why, fix = refusals.why_refused(host, str(seen.refused))
         yield Finding(f"{NO_ENGINE} at {host} ({engine.who_says_so()})", why, fix)
+    if there := engine.passed_over():
+        name, host = there
+        yield Finding(
+            f"the current Docker context {name} is not used",
+            f"it leads over SSH ({host}); `up` works on the engine at {engine.address()}",
+            f"`mtls-lab deploy HOST --context {name}` puts hosts there; `docker context use default` leaves it",
+            note=True,
+        )
     for host, error in (seen.found.lost if seen.found is not None else {}).items():
         if host in seen.places:
             fix = f"start it, or mend the context: `docker --context {seen.places[host].context} version`"

@@ -119,6 +119,20 @@ def context_name() -> str:
     return str(ContextAPI.get_current_context().Name)
 
 
+def passed_over() -> tuple[str, str] | None:
+    """Name and host of the current context where it leads over SSH, which `connect` does not take; else None."""
+    from docker.context import ContextAPI
+
+    if os.environ.get("DOCKER_HOST"):
+        return None
+    try:
+        context = ContextAPI.get_current_context()
+    except Exception:
+        return None
+    host = str(getattr(context, "Host", ""))
+    return (str(context.Name), host) if host.startswith("ssh://") else None
+
+
 def reason(error: BaseException) -> str:
     """The innermost cause: the client wraps what the system said several times."""
     while error.__cause__ or error.__context__:
