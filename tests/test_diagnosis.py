@@ -705,6 +705,10 @@ def test_fix_asks_and_without_a_terminal_changes_nothing(doctor: Doctor) -> None
     assert (code, done) == (2, [])
     assert "say --yes to agree beforehand" in err
 
+    code, out, _ = doctor("--fix", "--json", checks=(check,))
+    assert (code, done) == (2, [])
+    assert json.loads(out)["findings"][0]["fixable"], "what was found is told nevertheless"
+
 
 def test_looking_changes_nothing(doctor: Doctor) -> None:
     check, done = mendable()

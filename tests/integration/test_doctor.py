@@ -22,7 +22,7 @@ from topology import cli
 from topology.description.loading import load
 from topology.generation.planning import default_networks_of
 from topology.pytest_plugin import TestedLab
-from topology.runtime import claims, engine
+from topology.runtime import claims, engine, stacks
 
 pytestmark = pytest.mark.integration
 
@@ -39,10 +39,12 @@ hosts:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of this test's own, with a state folder of its own."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of this test's own, with a state folder of its own; what runs that were killed left goes afterwards."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path
+    yield tmp_path
+    for claim in filter(claims.is_abandoned, list(claims.all_claims())):
+        stacks.remove_left_behind(engine.connect(), claim)
 
 
 def small(folder: Path, port: int = 0) -> Path:

@@ -21,10 +21,10 @@ from topology.commands.arguments import (
     open_lab,
     shown_progress,
 )
-from topology.errors import CheckFailed, NoEngine
+from topology.errors import CheckFailed, LabError, NoEngine
 
 if TYPE_CHECKING:
-    from topology.runtime.diagnosis import Outcome
+    from topology.runtime.diagnosis import Finding, Outcome
     from topology.runtime.lab import Lab
 
 
@@ -50,22 +50,30 @@ def doctor(
     file = topology or (DEFAULT_TOPOLOGY if DEFAULT_TOPOLOGY.is_file() else None)
     lab = open_lab(file, out, instance) if file is not None else None
     outcomes = looked_at(lab)
-    if fix and not as_json:
-        report.show(outcomes)
-    if fix and (mendable := [found for one in outcomes for found in one.findings if found.repair is not None]):
-        agree(report.repairs(mendable), yes)
-        with shown_progress() as progress:
-            for finding in mendable:
-                if finding.repair is not None:
-                    finding.repair(progress)
-        outcomes = looked_at(lab)
+    mendable = [found for one in outcomes for found in one.findings if found.repair is not None] if fix else []
+    if mendable:
         if not as_json:
             report.show(outcomes)
-    elif not fix and not as_json:
-        report.show(outcomes)
+        try:
+            agree(report.repairs(mendable), yes)
+        except LabError:
+            if as_json:
+                print(json.dumps(report.as_json(outcomes), indent=2))
+            raise
+        mend(mendable)
+        outcomes = looked_at(lab)
     if as_json:
         print(json.dumps(report.as_json(outcomes), indent=2))
+    else:
+        report.show(outcomes)
     conclude(outcomes)
+
+
+def mend(findings: list[Finding]) -> None:
+    with shown_progress() as progress:
+        for finding in findings:
+            if finding.repair is not None:
+                finding.repair(progress)
 
 
 def looked_at(lab: Lab | None) -> tuple[Outcome, ...]:

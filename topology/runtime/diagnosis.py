@@ -435,9 +435,10 @@ def nobody_s(copy: neighbours.Copy, seen: Scene) -> Iterator[Finding]:
     if own or not local:
         return
     name = f"{copy.lab}, instance {copy.instance}" if copy.instance else copy.lab
+    filters = f"--filter label=mtls-lab.lab={copy.lab} --filter label=mtls-lab.instance={copy.instance}"
     remove = (
-        f"if nobody needs it: `docker rm -f $(docker ps -aq --filter label=mtls-lab.lab={copy.lab} "
-        f"--filter label=mtls-lab.instance={copy.instance})`, and `docker network rm` of its networks"
+        f"if nobody needs it: `docker rm -f $(docker ps -aq {filters})`, "
+        f"then `docker network rm $(docker network ls -q {filters})`"
     )
     if copy.folder is not None and not copy.folder.exists():
         yield Finding(f"the lab {name} runs without its folder", f"{copy.folder} is not there", remove, note=True)
