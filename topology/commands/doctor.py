@@ -85,10 +85,8 @@ def looked_at(lab: Lab | None) -> tuple[Outcome, ...]:
 
 def conclude(outcomes: tuple[Outcome, ...]) -> None:
     """Raises NoEngine where no lab can be brought up, CheckFailed where anything else is wrong."""
-    from topology.runtime import diagnosis
-
     wrong = [finding for outcome in outcomes for finding in outcome.findings if not finding.note]
-    if diagnosis.is_unusable(outcomes):
+    if any(finding.blocks for finding in wrong):
         raise NoEngine("no lab can be brought up here yet")
     if wrong:
         raise CheckFailed(f"{len(wrong)} thing{'s are' if len(wrong) > 1 else ' is'} wrong")

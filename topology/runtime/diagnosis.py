@@ -54,13 +54,14 @@ Repair = Callable[[Progress], None]
 class Finding:
     """What is wrong, why that matters or how it is known, and what to do.
 
-    note: worth knowing, and nothing is wrong; repair: does what `mends` says.
+    note: worth knowing, and nothing is wrong; blocks: no lab can be brought up at all; repair: does what `mends` says.
     """
 
     what: str
     why: str
     fix: str
     note: bool = False
+    blocks: bool = False
     mends: str = ""
     repair: Repair | None = None
 
@@ -129,15 +130,7 @@ def outcome(check: Check, seen: Scene, progress: Progress) -> Outcome:
         return Outcome(check.name, (Finding("this cannot be looked at", str(error), "mend that, and run this again"),))
 
 
-def is_unusable(outcomes: tuple[Outcome, ...]) -> bool:
-    """Whether no lab can be brought up at all, for want of an engine or of Compose."""
-    return any(finding.what.startswith((NO_ENGINE, NO_COMPOSE)) for outcome in outcomes for finding in outcome.findings)
-
-
 # The engine
-
-
-NO_ENGINE, NO_COMPOSE = "no usable Docker engine", "no usable Docker Compose"
 
 
 def engine_answers(seen: Scene) -> Iterator[Finding]:
@@ -145,7 +138,7 @@ def engine_answers(seen: Scene) -> Iterator[Finding]:
     if seen.refused is not None:
         host = engine.address()
         why, fix = refusals.why_refused(host, str(seen.refused))
-        yield Finding(f"{NO_ENGINE} at {host} ({engine.who_says_so()})", why, fix)
+        yield Finding(f"no usable Docker engine at {host} ({engine.who_says_so()})", why, fix, blocks=True)
     if there := engine.passed_over():
         name, host = there
         yield Finding(
@@ -167,7 +160,7 @@ def compose_is_there(seen: Scene) -> Iterator[Finding]:
     except NoEngine as error:
         found = found_compose()
         why = f"found {found}, which is too old: labs need {wanted} or later" if found else "there is none"
-        yield Finding(NO_COMPOSE, why, str(error).rpartition("; ")[2])
+        yield Finding("no usable Docker Compose", why, str(error).rpartition("; ")[2], blocks=True)
         return
     version = engine.compose_version(command) or ()
     if seen.places and version < engine.COMPOSE_OF_OVERRIDES:
