@@ -132,6 +132,22 @@ def test_one_request_is_shown_from_the_first_gateway_on(
     assert "GET /mtls/health 200  nobody  https  route /mtls/ -> 10.1.2.3:443 200  0.05 s" in told[0]
 
 
+def test_the_way_is_told_as_the_topology_leads_whatever_order_engines_took_it_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even where one took a line in late, and the gateways took the same time; a second try comes after the first."""
+    up(
+        monkeypatch,
+        FakeContainer("server", "gateway", at(1.001, access(0.005)), at(7.001, access(0.005))),
+        FakeContainer("client", "gateway", at(1.3, access(0.005)), at(7.3, access(0.006))),
+        FakeContainer("server", "mtls", at(0.9, f"answering {ID}")),
+    )
+
+    assert cli.main(["logs", "--request", ID, TWO_HOST]) == 0
+    told = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert told == ["client/gateway", "server/gateway", "server/mtls", "client/gateway", "server/gateway"]
+
+
 def test_a_request_that_nobody_logged_is_exit_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

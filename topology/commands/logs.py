@@ -45,7 +45,7 @@ def logs(
     found = logs.find(lab, choice)
     lines = logs.follow(lab, choice, found) if follow else logs.lines(found, begin)
     if request is not None:
-        lines = logs.of_request(lines, request) if follow else iter(logs.way_of(lines, request))
+        lines = logs.of_request(lines, request) if follow else iter(logs.way_of(lab.topology, lines, request))
     count = report.show(lines, report.width(lab, choice), as_objects=as_json, way=request is not None)
     found.insist()
     if request is not None and not count and not follow:

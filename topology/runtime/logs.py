@@ -12,12 +12,13 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from topology.description.model import Topology
 from topology.description.wording import shown, suggestion
 from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme
@@ -69,8 +70,13 @@ class Line:
     @property
     def begun(self) -> datetime:
         """When what a line tells of began: a gateway logs a request when it has answered."""
-        seconds = (self.access or {}).get("seconds", 0)
-        return self.time - timedelta(seconds=seconds if isinstance(seconds, int | float) else 0)
+        return self.time - timedelta(seconds=self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long what an access line tells of took; 0 for any other line."""
+        told = (self.access or {}).get("seconds", 0)
+        return float(told) if isinstance(told, int | float) else 0.0
 
     def tells_of(self, request: str) -> bool:
         """Whether it is about the request with this id."""
@@ -266,6 +272,33 @@ def of_request(found: Iterable[Line], request: str) -> Iterator[Line]:
     return (line for line in found if line.tells_of(request))
 
 
-def way_of(found: Iterable[Line], request: str) -> Sequence[Line]:
-    """One request's way: from the first gateway that it reached to the last, and what services said of it."""
-    return sorted(of_request(found, request), key=lambda line: (line.begun, line.stamp))
+def way_of(topology: Topology, found: Iterable[Line], request: str) -> list[Line]:
+    """One request's way: from the gateway that it reached first to the last, and what services said of it.
+
+    Which gateway called which, the topology says: engines take in what nearly happened at once in any order.
+    """
+    about = list(of_request(found, request))
+    below: dict[Line | None, list[Line]] = {}
+    for line in about:
+        below.setdefault(caller_of(topology, line, about), []).append(line)
+
+    def unfold(caller: Line | None) -> Iterator[Line]:
+        for line in sorted(below.get(caller, ()), key=lambda one: (one.begun, one.stamp)):
+            yield line
+            yield from unfold(line)
+
+    return list(unfold(None))
+
+
+def caller_of(topology: Topology, line: Line, among: Iterable[Line]) -> Line | None:
+    """The access line of the request in the course of which a line came: of the gateway that called, or that led to
+    the service.  Of several the nearest in time; a request that calls takes no less time than the one called."""
+
+    def called(one: Line) -> bool:
+        if line.access is None:
+            return one.host == line.host
+        route = topology.hosts[one.host].routes.get(f"{(one.access or {}).get('route', '')}/")
+        return route is not None and route.host == line.host and (one.seconds, one.stamp) > (line.seconds, line.stamp)
+
+    callers = [one for one in among if one.access and one is not line and one.host in topology.hosts and called(one)]
+    return min(callers, key=lambda one: abs(one.time - line.time), default=None)
