@@ -40,7 +40,9 @@ type of what stacks returns."""
 TALKS_TO_THE_ENGINE = {
     "runtime/stacks.py", "runtime/looking.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py",
     "runtime/images.py",
-    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "pytest_plugin.py",
+    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py",
+    "runtime/neighbours.py", "runtime/diagnosis.py",
+    "pytest_plugin.py",
 }  # fmt: skip
 
 WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from topology.commands import authoring, certificates, clients, deployment, hosts, lab, trust
+from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, logs, trust
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -23,9 +23,11 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab check                     every caller on every route, against what the topology says
   mtls-lab check --only 'server /mtls/*'
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
+  mtls-lab logs --request 5f0c...    one request's way through all gateways
   mtls-lab snippet java --host server --as bro
                                      code that calls a route, in Java or eight other languages
   mtls-lab down                      remove all that `up` made, but images and certificates
+  mtls-lab doctor                    what is wrong with this machine for labs, and what to do
   mtls-lab trust install             let browsers, curl and Java on this machine trust the lab's hosts
   mtls-lab hosts --install           lead the lab's names to this machine
 
@@ -41,8 +43,8 @@ INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
 for command in (
-    authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, deployment.deploy,
-    clients.snippet, hosts.hosts,
+    authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
+    deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")

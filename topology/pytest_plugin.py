@@ -82,10 +82,11 @@ def brought_up(file: Path, out: Path) -> Iterator[TestedLab]:
     """
     from topology.proof import expectation, readiness
     from topology.proof.probing import credentials
-    from topology.runtime import stacks
+    from topology.runtime import claims, stacks
     from topology.runtime.lab import Lab
 
     lab = Lab(described(file), out, f"pytest-{secrets.token_hex(3)}")
+    claims.claim(lab)
     hosts: dict[str, Any] = {}
 
     def start_host(lab: Lab, host: str, values: Mapping[str, str]) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.integration.conftest import eventually
 from tests.integration.engines import Machine, environment, machines, write_context
 from topology import cli
 from topology.description.loading import load
@@ -166,6 +168,35 @@ def test_status_says_what_runs_where(deployed: Deployment) -> None:
     assert hosts["server"]["urls"]["https"] == "https://ec3.apart.test:9443"
     assert hosts["client"]["urls"]["https"] == "https://ec2.apart.test"
     assert hosts["server"]["services"] == {"boot": {"health": "healthy"}, "mtls": {"health": "healthy"}}
+
+
+def test_logs_tell_of_one_request_on_both_machines(deployed: Deployment) -> None:
+    request = secrets.token_hex(16)
+    answer = deployed.get("https://ec2.apart.test/mtls/health", "two", headers={"X-Request-ID": request})
+    assert answer.status_code == 200, answer.text
+
+    def gateways() -> list[str]:
+        lines = map(json.loads, deployed.run("logs", "--request", request, "--json").stdout.splitlines())
+        return [line["host"] for line in lines if line["access"]]
+
+    eventually(lambda: len(gateways()) == 2)
+    assert gateways() == ["client", "server"]
+
+
+def test_doctor_looks_at_the_machines_of_deployed_hosts(deployed: Deployment) -> None:
+    """Nothing is wrong with them; and where a context leads nowhere, it is said."""
+    assert [found for found in deployed.told("doctor")["findings"] if found["level"] == "problem"] == []
+
+    places = dict(placement.read(deployed.lab.placement))
+    placement.remember(deployed.lab.placement, places | {"server": replace(places["server"], context="gone")})
+    try:
+        done = deployed.run("doctor", "--json")
+    finally:
+        placement.remember(deployed.lab.placement, places)
+    [found] = [found for found in json.loads(done.stdout)["findings"] if found["check"] == "engine"]
+    assert done.returncode == 1
+    assert found["what"] == "the engine of host server is out of reach"
+    assert "context gone: there is no such Docker context" in found["why"]
 
 
 def test_a_gateway_believes_another_machine_s_gateway_and_nobody_else(deployed: Deployment) -> None:

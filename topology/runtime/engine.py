@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ INSTALL_HINT = (
 )
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST_COMPOSE = (2, 20)
+COMPOSE_OF_OVERRIDES = (2, 24, 4)
+"""What the override files of deployed hosts need: `!override` came with it (docs.docker.com, "Merge")."""
+
 OLDEST_ENGINE, API_VERSION_OF_OLDEST = "20.10", "1.41"
 ANSWER_SECONDS, WORK_SECONDS = 10, 120
 
@@ -35,11 +39,23 @@ def connect() -> DockerClient:
     """
     import docker
 
-    host = os.environ.get("DOCKER_HOST") or context_host() or DEFAULT_HOST
+    host = address()
     try:
         return usable(host, docker.from_env if os.environ.get("DOCKER_HOST") else partial(docker.DockerClient, host))
     except NoEngine as error:
         raise NoEngine(f"{error}; {INSTALL_HINT}") from error
+
+
+def address() -> str:
+    """Where the engine is that `connect` takes."""
+    return os.environ.get("DOCKER_HOST") or context_host() or DEFAULT_HOST
+
+
+def who_says_so() -> str:
+    """What chose that engine, in words."""
+    if os.environ.get("DOCKER_HOST"):
+        return "DOCKER_HOST"
+    return f"context {context_name()}" if context_host() else "default"
 
 
 def client_of(host: str, tls: TLSConfig | None = None) -> DockerClient:
@@ -97,6 +113,26 @@ def context_host() -> str | None:
     return host if isinstance(host, str) and host.startswith(("unix://", "npipe://", "tcp://")) else None
 
 
+def context_name() -> str:
+    from docker.context import ContextAPI
+
+    return str(ContextAPI.get_current_context().Name)
+
+
+def passed_over() -> tuple[str, str] | None:
+    """Name and host of the current context where it leads over SSH, which `connect` does not take; else None."""
+    from docker.context import ContextAPI
+
+    if os.environ.get("DOCKER_HOST"):
+        return None
+    try:
+        context = ContextAPI.get_current_context()
+    except Exception:
+        return None
+    host = str(getattr(context, "Host", ""))
+    return (str(context.Name), host) if host.startswith("ssh://") else None
+
+
 def reason(error: BaseException) -> str:
     """The innermost cause: the client wraps what the system said several times."""
     while error.__cause__ or error.__context__:
@@ -120,6 +156,11 @@ def compose_command() -> tuple[str, ...]:
 
 
 def is_recent_compose(command: list[str]) -> bool:
+    return (compose_version(command) or ()) >= OLDEST_COMPOSE
+
+
+def compose_version(command: Sequence[str]) -> tuple[int, ...] | None:
+    """Its numbers, such as (2, 24, 4); None where it does not run, or does not say."""
     answer = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False, timeout=30)
-    numbers = answer.stdout.strip().removeprefix("v").split(".")[:2]
-    return answer.returncode == 0 and all(n.isdigit() for n in numbers) and tuple(map(int, numbers)) >= OLDEST_COMPOSE
+    numbers = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", answer.stdout.strip()) if answer.returncode == 0 else None
+    return tuple(int(number or 0) for number in numbers.groups()) if numbers else None

@@ -159,9 +159,13 @@ def ensure_base(client: DockerClient, progress: Progress) -> str:
     return bootstrap(client, progress)
 
 
+def can_bootstrap() -> bool:
+    return shutil.which("mmdebstrap") is not None and os.geteuid() == 0
+
+
 def bootstrap(client: DockerClient, progress: Progress) -> str:
     """Debian trixie, minimal, from Debian's packages, as an image under a tag of our own."""
-    if shutil.which("mmdebstrap") is None or os.geteuid() != 0:
+    if not can_bootstrap():
         raise NotReady(
             f"the base image {PUBLIC_BASE} cannot be pulled, and it can be made on Debian or Ubuntu, "
             f"as root, with mmdebstrap alone: `apt-get install mmdebstrap` there, or load the image with `docker load`"

@@ -94,13 +94,19 @@ def read_routes() -> str:
 
 
 def routed(table: str) -> list[ipaddress.IPv4Network]:
-    """The destinations of Linux's routing table (proc(5): little-endian hexadecimal) without the default."""
+    """The destinations of Linux's routing table without the default."""
+    return [subnet for _, subnet in routes(table)]
+
+
+def routes(table: str) -> list[tuple[str, ipaddress.IPv4Network]]:
+    """Interface and destination of each route but the default (proc(5): little-endian hexadecimal)."""
     found = []
     for line in table.splitlines()[1:]:
         fields = line.split()
         if len(fields) > 7 and fields[7] != "00000000":
             address, mask = (bytes.fromhex(field)[::-1] for field in (fields[1], fields[7]))
-            found.append(ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask))), strict=False))
+            subnet = ipaddress.IPv4Network((address, str(ipaddress.IPv4Address(mask))), strict=False)
+            found.append((fields[0], subnet))
     return found
 
 

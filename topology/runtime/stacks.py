@@ -24,7 +24,7 @@ from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme as acme_plan
 from topology.generation import certificates, planning, rendering, storing, writing
 from topology.generation.planning import Surroundings
-from topology.runtime import acme, conflicts, engine, looking, machines, networking, placement, shipping
+from topology.runtime import acme, claims, conflicts, engine, looking, machines, networking, placement, shipping
 from topology.runtime.conflicts import NetworkTaken, PortTaken
 from topology.runtime.lab import Lab, host_of, label_filters
 from topology.runtime.machines import Machine
@@ -215,12 +215,7 @@ def refuse_foreign(client: DockerClient, lab: Lab) -> None:
 
 def refuse_taken_ports(client: DockerClient, lab: Lab, hosts: Collection[str]) -> None:
     """A clear line before anything is started, instead of the engine's in the middle of it."""
-    ours = {
-        int(binding["HostPort"])
-        for container in looking.containers(client, lab)
-        for bindings in container.ports.values()
-        for binding in bindings or ()
-    }
+    ours = own_ports(client, lab)
     taken = [
         f"127.0.0.1:{port} is taken (hosts.{name}.{field})"
         for name in hosts
@@ -229,6 +224,16 @@ def refuse_taken_ports(client: DockerClient, lab: Lab, hosts: Collection[str]) -
     ]
     if taken:
         raise NotReady("; ".join(taken) + "; free it, choose another in the topology, or use --ports auto")
+
+
+def own_ports(client: DockerClient, lab: Lab) -> set[int]:
+    """The ports of this machine that the lab has already."""
+    return {
+        int(binding["HostPort"])
+        for container in looking.containers(client, lab)
+        for bindings in container.ports.values()
+        for binding in bindings or ()
+    }
 
 
 def published_fields(host: Host) -> Iterator[tuple[str, int | None]]:
@@ -537,7 +542,26 @@ def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool
             )
         if in_the_way:
             raise NotReady("\n".join(in_the_way))
+        claims.give_up(lab.topology.name, lab.instance)
         return any(was_there for was_there, _ in removed)
+
+
+def remove_left_behind(client: DockerClient, claim: claims.Claim, progress: Progress = SILENT) -> None:
+    """Removes what a run that is gone has up, without its topology.  Where its certificates may be for the world, they
+    stay: these cannot be had again at will.  Raises NotReady where somebody else's container is in one of its networks.
+    """
+    labels = [f"mtls-lab.lab={claim.lab}", f"mtls-lab.instance={claim.instance}"]
+    meant: dict[str, str | list[str] | bool] = {"label": [*labels]}
+    found = client.containers.list(all=True, filters=meant, ignore_removed=True)
+    volumes = client.volumes.list(filters=meant)
+    own_server = any(host_of(container.labels) == acme_plan.FOLDER for container in found)
+    in_the_way = remove(found, client.networks.list(filters=meant), progress)
+    for volume in volumes:
+        if own_server or volume.attrs["Labels"].get("mtls-lab.volume") != acme_plan.CERTIFICATES_VOLUME:
+            volume.remove()
+    if in_the_way:
+        raise NotReady("\n".join(in_the_way))
+    claims.give_up(claim.lab, claim.instance)
 
 
 def remove_everything(client: DockerClient, lab: Lab, progress: Progress) -> tuple[bool, list[str]]:
