@@ -79,7 +79,7 @@ class TestedLab:
         """Sends one cell's request and judges the answer."""
         at = time.time()
         observation = probing.probe(check, self.running, self.shown)
-        self.remember(
+        self.asked.append(
             Asked(
                 check.host, check.path, check.caller, self.shown.get(check.shown), check.port, check.tls,
                 observation.request_id, at, current_test(),
@@ -112,6 +112,7 @@ class TestedLab:
         Raises InvalidInput where the topology has no such host or identity, and what requests raises.
         """
         import requests
+        from requests.structures import CaseInsensitiveDict
 
         for name, known in ((host, self.lab.topology.hosts), (identity, self.lab.topology.identities)):
             if name is not None and name not in known:
@@ -119,20 +120,18 @@ class TestedLab:
         described, endpoint = self.lab.topology.hosts[host], self.running.endpoints[host]
         shown = identity_files(self.running, identity)
         context = probing.tls_context(self.running.anchor(host), shown, "1.3") if described.tls else None
-        headers = {"X-Request-ID": str(uuid4()), **options.pop("headers", {})}
+        headers = CaseInsensitiveDict({"X-Request-ID": str(uuid4())})
+        headers.update(options.pop("headers", {}))
         tls = "1.3" if described.tls else "plain"
         at, url = time.time(), self.url(host) + path
         settings = {"timeout": probing.TIMEOUT_SECONDS, "allow_redirects": False, **options}
-        self.remember(
+        self.asked.append(
             Asked(host, path, identity or NOBODY, shown, None, tls, headers["X-Request-ID"], at, current_test())
         )
         with requests.Session() as session:
             session.trust_env = False
             session.mount(self.url(host), probing.Direct(endpoint.address, context))
             return session.request(method, url, headers=headers, **settings)
-
-    def remember(self, asked: Asked) -> None:
-        self.asked.append(asked)
 
 
 def identity_files(running: RunningLab, identity: str | None) -> Files | None:
