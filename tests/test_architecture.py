@@ -45,9 +45,9 @@ TALKS_TO_THE_ENGINE = {
     "testing/tested.py",
 }  # fmt: skip
 
-WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py"}
-"""A lab's files, in one place; what lies outside of the lab on this machine, in another; and the certificates that a
-prober shows, in a temporary folder of its own."""
+WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py", "testing/owner.py"}
+"""A lab's files, in one place; what lies outside of the lab on this machine, in another; the certificates that a
+prober shows, in a temporary folder of its own; and whoever has a test session's lab up removes its temporary folder."""
 
 WRITING_CALLS = {
     "write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir", "touch", "chmod", "makedirs", "symlink_to",

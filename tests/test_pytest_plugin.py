@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -127,6 +128,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A folder with a topology and a lab that pretends."""
     for name in ("CI", "GITHUB_ACTIONS", "GITHUB_WORKSPACE", "NO_ENGINE", "NOT_READY", "SLOW", "HANGING"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio")  # slow to load, and not needed
     pytester.makefile(".yaml", topology=TOPOLOGY)
     pytester.makeconftest(PRETENDING)
     return pytester
@@ -156,7 +158,7 @@ def test_one_lab_serves_a_session_and_is_taken_down(project: pytest.Pytester) ->
 def test_no_lab_is_started_for_tests_that_need_none(project: pytest.Pytester) -> None:
     project.makepyfile("def test_sums(): assert 1 + 1 == 2")
 
-    project.runpytest("-n1").assert_outcomes(passed=1)
+    project.runpytest().assert_outcomes(passed=1)
     assert events(project) == []
 
 
@@ -167,29 +169,14 @@ def test_all_workers_share_one_lab_that_is_taken_down_once(project: pytest.Pytes
     assert [event.split()[0] for event in events(project)] == ["up", "down"]
 
 
-def test_a_killed_worker_takes_nothing_down_and_the_next_one_goes_on_with_the_lab(project: pytest.Pytester) -> None:
-    project.makepyfile("""
-        import os
-        def test_dies(lab):
-            os.kill(os.getpid(), 9)
-
-        def test_lives(lab):
-            pass
-    """)
-
-    project.runpytest("-n1").assert_outcomes(passed=1, failed=1)
-    assert [event.split()[0] for event in events(project)] == ["up", "down"]
-
-
-@pytest.mark.parametrize("workers", ["-n0", "-n1"])
 def test_an_interruption_while_the_lab_starts_takes_it_down(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: str
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C reaches the controller alone: a worker that waits for the lab is told."""
+    """With workers, killed ones among them: `tests/integration/test_pytest_plugin.py`."""
     monkeypatch.setenv("SLOW", "1")
     project.makepyfile(TWO_TESTS)
     began = project.popen(
-        [sys.executable, "-m", "pytest", workers], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=2
+        [sys.executable, "-m", "pytest"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=2
     )
     try:
         deadline = time.monotonic() + 60
@@ -210,20 +197,17 @@ def test_without_an_engine_tests_are_skipped_on_a_laptop(
     monkeypatch.setenv("NO_ENGINE", "1")
     project.makepyfile(TWO_TESTS)
 
-    result = project.runpytest("-rs")
+    result = project.runpytest()
     result.assert_outcomes(skipped=2)
-    result.stdout.fnmatch_lines(["SKIPPED*no Docker engine answers; install Docker"])
+    result.stdout.fnmatch_lines(["tests without a lab: no Docker engine answers; install Docker"])
 
 
-@pytest.mark.parametrize("workers", ["-n0", "-n1"])
-def test_without_an_engine_tests_fail_in_ci(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: str
-) -> None:
+def test_without_an_engine_tests_fail_in_ci(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_ENGINE", "1")
     monkeypatch.setenv("CI", "true")
     project.makepyfile(TWO_TESTS)
 
-    result = project.runpytest(workers)
+    result = project.runpytest()
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*no Docker engine answers; install Docker*"])
 
@@ -297,12 +281,13 @@ def test_a_lab_that_cannot_be_taken_down_fails_the_session(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HANGING", "1")
+    monkeypatch.setattr(tempfile, "tempdir", str(project.path))  # the stacks are left there
     project.makepyfile(TWO_TESTS)
 
     result = project.runpytest()
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
-    result.stderr.fnmatch_lines(["ERROR: the lab could not be taken down: it hangs"])
+    result.stderr.fnmatch_lines(["ERROR: the lab could not be taken down: it hangs", "try again: mtls-lab down *"])
 
 
 FAILING = """
@@ -319,11 +304,10 @@ def test_none(lab):
 FIRST_CELL = "test_cells[web /app/ none 403 (TLS 1.2)]"
 
 
-@pytest.mark.parametrize("workers", ["-n0", "-n1"])
-def test_a_failing_item_shows_the_scene_in_the_terminal_and_in_junit(project: pytest.Pytester, workers: str) -> None:
-    """Log lines by the request's id, the location that answered, a curl line; also from a worker."""
+def test_a_failing_item_shows_the_scene_in_the_terminal_and_in_junit(project: pytest.Pytester) -> None:
+    """Log lines by the request's id, the location that answered, a curl line; from a worker, too."""
     project.makepyfile(FAILING)
-    result = project.runpytest(workers, "--junitxml=report.xml", "-k", "none")
+    result = project.runpytest("-n1", "--junitxml=report.xml", "-k", "none")
 
     scene = [
         "web: its gateway logged",

@@ -145,7 +145,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     try:
         owner.end()
     except LabError as error:
-        print(f"ERROR: the lab could not be taken down: {error}", file=sys.stderr)
+        print(f"ERROR: the lab could not be taken down: {error}\ntry again: {owner.commands()[1]}", file=sys.stderr)
         config.stash[SESSION].exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 

@@ -70,7 +70,7 @@ def reused_instance(folder: Path, file: Path) -> str:
     return "pytest-reuse-" + hashlib.sha256(f"{folder}\0{file}".encode()).hexdigest()[:8]
 
 
-def commands(choice: Choice) -> tuple[str, str]:
-    """How a lab that stays up is looked at, and taken down."""
-    words = [str(choice.file), "--out", str(choice.out), *(["--instance", choice.instance] if choice.instance else [])]
+def commands(choice: Choice, out: Path) -> tuple[str, str]:
+    """How a lab is looked at, and taken down.  out: the folder of its stacks."""
+    words = [str(choice.file), "--out", str(out), *(["--instance", choice.instance] if choice.instance else [])]
     return shlex.join(["mtls-lab", "status", *words]), shlex.join(["mtls-lab", "down", *words])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import tempfile
 import threading
 from multiprocessing import AuthenticationError
@@ -39,7 +40,7 @@ class Owner:
         self.ending = threading.Event()
         self.begun: Lab | None = None
         self.told: Standing | LabError | None = None
-        self.temporary: tempfile.TemporaryDirectory[str] | None = None
+        self.temporary: Path | None = None
         self.listener: Listener | None = None
         self.key = secrets.token_hex(32)
 
@@ -63,10 +64,9 @@ class Owner:
             return error
 
     def folder(self) -> Path:
-        """One that goes when the session ends."""
-        if self.temporary is None:
-            self.temporary = tempfile.TemporaryDirectory(prefix="mtls-lab-")
-        return Path(self.temporary.name)
+        """One that goes with the lab."""
+        self.temporary = self.temporary or Path(tempfile.mkdtemp(prefix="mtls-lab-"))
+        return self.temporary
 
     def stop_if_ending(self, _: str = "") -> None:
         if self.ending.is_set():
@@ -84,14 +84,20 @@ class Owner:
             from topology.testing import session
 
             session.end(self.choice, begun)
-        if self.temporary is not None:
-            self.temporary.cleanup()
+        if self.temporary is not None:  # where the lab could not be taken down, it is needed to try again
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def commands(self) -> tuple[str, str]:
+        """How the lab is looked at, and taken down."""
+        return commands(self.choice, self.choice.out or self.folder())
 
     def farewell(self) -> tuple[str, ...]:
-        """How to go on with a lab that stays up; empty where none does, or somebody else has it up."""
+        """How to go on with a lab that stays up, or why there is none; empty for one that is somebody else's."""
+        if isinstance(self.told, NoEngine):
+            return (f"tests without a lab: {self.told}",)
         if self.choice.external or not self.choice.stays or not isinstance(self.told, Standing):
             return ()
-        status, down = commands(self.choice)
+        status, down = self.commands()
         return (f"the lab stays up; see it: {status}", f"take it down: {down}")
 
     # For workers
