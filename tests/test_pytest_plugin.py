@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -345,6 +347,20 @@ def test_on_github_a_failing_item_is_an_annotation_with_the_scene(
     assert "%0Aask again%0Acurl " in line
 
 
+def test_a_request_to_what_the_topology_does_not_have_is_refused_with_the_choices(project: pytest.Pytester) -> None:
+    project.makepyfile("""
+        import pytest
+        from topology.errors import InvalidInput
+
+        @pytest.mark.parametrize(("host", "identity"), [("shop", None), ("web", "sis")])
+        def test_unknown(lab, host, identity):
+            with pytest.raises(InvalidInput, match="not in the topology; there are (web|bro)"):
+                lab.get(host, "/app/", identity)
+    """)
+
+    project.runpytest().assert_outcomes(passed=2)
+
+
 def test_elsewhere_nothing_is_annotated(project: pytest.Pytester) -> None:
     project.makepyfile(FAILING)
 
@@ -434,3 +450,59 @@ def test_after_the_end_nothing_is_started() -> None:
 
     with pytest.raises(Interrupted):
         owner.find()
+
+
+# What makes a lab that was left up the one that is wanted
+
+BUILT = TOPOLOGY.replace("{image: app,", "{build: app, environment: {TOKEN: {from_env: SHOP_TOKEN}},")
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A topology with a service of its own, which takes a variable from the environment."""
+    monkeypatch.setenv("SHOP_TOKEN", "one")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "topology.yaml").write_text(BUILT)
+    return tmp_path
+
+
+def content(folder: Path) -> str:
+    return session.content_hash(Choice(folder / "topology.yaml", None, "pytest-1").load(folder / "stacks"))
+
+
+def test_the_same_content_is_known_again(built: Path) -> None:
+    assert content(built) == content(built)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: (folder / "topology.yaml").write_text(BUILT.replace("web.pretended", "shop.pretended")),
+        lambda folder: (folder / "topology.yaml").write_text(
+            BUILT.replace("{authority: ssl_ca}\nhosts", "{authority: ssl_ca, days: 7}\nhosts")
+        ),
+        lambda folder: (folder / "app" / "Dockerfile").write_text("FROM scratch\nUSER 10001\n"),
+        lambda _: os.environ.update(SHOP_TOKEN="two"),
+    ],
+    ids=["topology", "certificate", "sources", "environment"],
+)
+def test_other_content_is_noticed(built: Path, change: Callable[[Path], object]) -> None:
+    before = content(built)
+    change(built)
+
+    assert content(built) != before
+
+
+@pytest.mark.parametrize(("content", "age", "current"), [("a", 60, True), ("b", 60, False), ("a", 13 * 60 * 60, False)])
+def test_a_lab_is_current_with_the_same_content_for_half_a_day(content: str, age: float, current: bool) -> None:
+    left = session.Remembered("a", ("1",), time.time() - age, {})
+
+    assert session.is_current(left, content) is current
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"content": "a"}', '{"content": "a", "containers": 3, "proven": 1}'])
+def test_what_was_remembered_and_cannot_be_read_is_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "memory.json").write_text(text)
+
+    assert session.read(tmp_path / "memory.json") is None

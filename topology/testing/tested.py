@@ -52,7 +52,7 @@ class Asked:
     test: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TestedLab:
     """A running lab in a test.
 
@@ -67,7 +67,11 @@ class TestedLab:
     hosts: Mapping[str, Any]
     checks: tuple[Check, ...]
     shown: Mapping[Caller, Files]
-    asked: deque[Asked] = field(default_factory=lambda: deque(maxlen=REMEMBERED), compare=False, repr=False)
+    asked: deque[Asked] = field(default_factory=lambda: deque(maxlen=REMEMBERED), compare=False)
+
+    def __repr__(self) -> str:
+        """A line for failing tests, where pytest shows it."""
+        return f"<lab {self.lab.topology.name}, instance {self.lab.instance}>"
 
     def find_ports(self, *hosts: str) -> None:
         """Reads the published ports again: where Docker chooses them, a recreated gateway has others."""
