@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "report": {"errors", "description", "pki", "generation", "proof", "runtime", "machine"},
     "commands": {"errors", "description", "generation", "runtime", "proof", "report", "machine"},
     "cli": {"errors", "commands"},
-    "pytest_plugin": {"errors", "description", "runtime", "proof", "report"},
+    "testing": {"errors", "description", "generation", "runtime", "proof", "report"},
+    "pytest_plugin": {"errors", "description", "runtime", "proof", "report", "testing"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -32,22 +33,21 @@ MAY_IMPORT_ALONE = {"proof/expectation.py": {"description"}}
 
 STARTS_PROCESSES = {
     "runtime/stacks.py", "runtime/engine.py", "runtime/contexts.py", "runtime/images.py", "machine/processes.py",
-    "pytest_plugin.py",
+    "testing/tested.py",
 }  # fmt: skip
-"""Compose for the stacks, its version, ssh, mmdebstrap; the tools of this machine's trust stores; the plugin names the
-type of what stacks returns."""
+"""Compose for the stacks, its version, ssh, mmdebstrap; the tools of this machine's trust stores; a tested lab names
+the type of what stacks returns."""
 
 TALKS_TO_THE_ENGINE = {
     "runtime/stacks.py", "runtime/looking.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py",
     "runtime/images.py",
-    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py",
-    "runtime/neighbours.py", "runtime/diagnosis.py",
-    "pytest_plugin.py",
+    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py", "runtime/traces.py",
+    "runtime/neighbours.py", "runtime/diagnosis.py", "testing/tested.py",
 }  # fmt: skip
 
-WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py"}
-"""A lab's files, in one place; what lies outside of the lab on this machine, in another; and the certificates that a
-prober shows, in a temporary folder of its own."""
+WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py", "testing/owner.py"}
+"""A lab's files, in one place; what lies outside of the lab on this machine, in another; the certificates that a
+prober shows, in a temporary folder of its own; and whoever has a test session's lab up removes its temporary folder."""
 
 WRITING_CALLS = {
     "write_text", "write_bytes", "mkdir", "unlink", "rename", "rmdir", "touch", "chmod", "makedirs", "symlink_to",

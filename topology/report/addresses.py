@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from topology.proof import expectation
+from topology.proof.expectation import NOBODY
+from topology.proof.probing import Files
 from topology.runtime.running import RunningLab
 
 
@@ -49,17 +51,25 @@ def curl_line(running: RunningLab, host: str, path: str, caller: str, passed: in
 
     passed: a port that the gateway passes on to a service.
     """
+    folder = running.identities / caller
+    files = None if caller == NOBODY else Files(folder / "certificate.pem", folder / "key.pem")
+    return curl(running, host, path, files, passed)
+
+
+def curl(
+    running: RunningLab, host: str, path: str, files: Files | None, passed: int | None = None, *options: str
+) -> str:
+    """A curl command that shows a certificate, or none.  options: what else curl is told."""
     described = running.topology.hosts[host]
     endpoint = running.endpoints[host]
     port = endpoint.passed.get(passed) if passed else endpoint.https or endpoint.http
-    words = ["curl"]
+    words = ["curl", *options]
     if endpoint.address != described.domain:  # else DNS knows it
         words += ["--resolve", f"{described.domain}:{port}:{endpoint.address}"]
     if described.tls is not None or passed:
         words += ["--cacert", shown(running.anchor(host))]
-    if caller != "none":
-        folder = running.identities / caller
-        words += ["--cert", shown(folder / "certificate.pem"), "--key", shown(folder / "key.pem")]
+    if files is not None:
+        words += ["--cert", shown(files.certificate), "--key", shown(files.key)]
     base = urls(running, host)
     url = f"https://{described.domain}:{port}" if passed else base["https"] or base["http"]
     return shlex.join([*words, f"{url}{path}"])

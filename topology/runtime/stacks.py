@@ -414,6 +414,7 @@ def wait_until_healthy(task: Task, hosts: Collection[str]) -> None:
             return
         if time.monotonic() > deadline:
             raise NotReady("\n".join(looking.diagnose(one) for one in waiting))
+        task.progress.detail(f"waiting for {', '.join(str(one.name) for one in waiting)}")
         time.sleep(pause)
         pause = min(pause * 1.5, 1)
 

@@ -1,0 +1,78 @@
+"""What a failing test tells of the requests that it sent: gateways' log lines, their locations, how to ask again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from topology.errors import LabError
+from topology.generation import writing
+from topology.proof.probing import Files
+from topology.report.addresses import curl
+from topology.report.scene import location_block
+from topology.runtime import looking, traces
+from topology.testing.tested import Asked, TestedLab
+
+SHOWN_REQUESTS = 5
+
+Section = tuple[str, str]
+"""A title, and what stands under it."""
+
+
+def sections(tested: TestedLab, test: str, stays: bool) -> list[Section]:
+    """The scene of each request that a test sent, at most the last few.
+
+    stays: whether the lab is up when the session is over.
+    """
+    sent = [asked for asked in tested.asked if asked.test == test]
+    found: list[Section] = []
+    for asked in sent[-SHOWN_REQUESTS:]:
+        title = f"{asked.host} {asked.path} as {asked.caller}, request {asked.request_id}"
+        try:
+            found.append((title, "\n\n".join(scene(tested, asked, stays))))
+        except (LabError, OSError) as error:  # the test's own failure is the news
+            found.append((title, f"the gateways could not be asked about it: {error}"))
+    return found
+
+
+def scene(tested: TestedLab, asked: Asked, stays: bool) -> Iterator[str]:
+    lines = traces.find(tested.lab, asked.request_id, asked.at) if asked.request_id else ()
+    for trace in lines:
+        yield f"{trace.host}: its gateway logged\n{trace.line}"
+    if not lines:
+        yield "no gateway logged it"
+    places = {(trace.host, trace.uri): None for trace in lines} or {(asked.host, asked.path): None}
+    if asked.port is None:
+        for host, uri in places:
+            if block := location_block(routes(tested, host), uri):
+                yield f"{host}: routes.conf\n{block}"
+    gone = "" if stays else "\n(while the lab is up: --lab-keep leaves it running)"
+    yield f"ask again\n{again(tested, asked)}{gone}"
+
+
+def routes(tested: TestedLab, host: str) -> str:
+    """The generated routes that a gateway has read; on other machines, those that it was given."""
+    try:
+        folder = looking.mounted(tested.lab, host, "/etc/nginx/lab")
+    except (LabError, StopIteration):
+        folder = tested.lab.folder / host / "nginx"
+    file = folder / "routes.conf"
+    return file.read_text() if file.is_file() else ""
+
+
+def again(tested: TestedLab, asked: Asked) -> str:
+    """A curl line that asks the same, with the same certificate, under the same version of TLS."""
+    version = [] if asked.tls == "plain" else [f"--tlsv{asked.tls}", "--tls-max", asked.tls]
+    shown = kept(tested, asked).shown
+    return curl(tested.running, asked.host, asked.path, shown, asked.port, "--include", "--path-as-is", *version)
+
+
+def kept(tested: TestedLab, asked: Asked) -> Asked:
+    """A certificate that was made for the test goes with it; this one stays, for whoever asks again."""
+    if asked.shown is None or asked.shown.key.is_relative_to(tested.running.identities):
+        return asked
+    folder = tested.lab.folder / f"identities.shown{tested.lab.suffix}"  # no instance's, and never in git
+    files = Files(folder / f"{asked.caller}.pem", folder / f"{asked.caller}.key")
+    writing.write(files.certificate, asked.shown.certificate.read_bytes())
+    writing.write(files.key, asked.shown.key.read_bytes(), 0o600)
+    return replace(asked, shown=files)
