@@ -41,7 +41,7 @@ the type of what stacks returns."""
 TALKS_TO_THE_ENGINE = {
     "runtime/stacks.py", "runtime/looking.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py",
     "runtime/images.py",
-    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py", "runtime/traces.py",
+    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py",
     "runtime/neighbours.py", "runtime/diagnosis.py", "testing/tested.py",
 }  # fmt: skip
 

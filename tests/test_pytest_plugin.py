@@ -69,9 +69,8 @@ import pytest
 from topology.errors import NoEngine, NotReady
 from topology.proof import expectation, probing
 from topology.proof.probing import Observation
-from topology.runtime import traces
 from topology.runtime.running import as_published
-from topology.runtime.traces import Trace
+from topology.runtime.logs import Line
 from topology.testing import evidence, session, tested
 from topology.testing.choice import Standing
 from topology.testing.tested import TestedLab
@@ -110,7 +109,7 @@ patch.setattr(session, "end", end)
 patch.setattr(tested, "opened", opened)
 patch.setattr(probing, "probe", lambda check, running, shown: Observation(418, "", "", "0123-4567", 0.1))
 LINE = '{"uri":"/app/health","request_id":"%s"}'
-patch.setattr(traces, "find", lambda lab, request, at: (Trace("web", LINE % request),))
+patch.setattr(evidence, "way", lambda tested, asked: [Line("", "web", "gateway", LINE % asked.request_id)])
 patch.setattr(evidence, "routes", lambda tested, host: ROUTES)
 
 @pytest.hookimpl(trylast=True)

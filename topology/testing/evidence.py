@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,10 +11,17 @@ from topology.generation import writing
 from topology.proof.probing import Files
 from topology.report.addresses import curl
 from topology.report.scene import location_block
-from topology.runtime import looking, traces
+from topology.runtime import logs, looking
+from topology.runtime.logs import Line
 from topology.testing.tested import Asked, TestedLab
 
 SHOWN_REQUESTS = 5
+
+MARGIN_SECONDS = 60
+"""How far an engine's clock may be off."""
+
+WRITTEN_SECONDS = 1
+"""nginx logs a request when it has answered it, and the engine takes a moment to hand the line out."""
 
 Section = tuple[str, str]
 """A title, and what stands under it."""
@@ -36,18 +44,31 @@ def sections(tested: TestedLab, test: str, stays: bool) -> list[Section]:
 
 
 def scene(tested: TestedLab, asked: Asked, stays: bool) -> Iterator[str]:
-    lines = traces.find(tested.lab, asked.request_id, asked.at) if asked.request_id else ()
-    for trace in lines:
-        yield f"{trace.host}: its gateway logged\n{trace.line}"
+    lines = way(tested, asked) if asked.request_id else []
+    for line in lines:
+        yield f"{line.host}: its {line.service} logged\n{line.text}"
     if not lines:
-        yield "no gateway logged it"
-    places = {(trace.host, trace.uri): None for trace in lines} or {(asked.host, asked.path): None}
+        yield "nothing was logged of it"
+    passed = {(line.host, str(line.access.get("uri", ""))): None for line in lines if line.access}
     if asked.port is None:
-        for host, uri in places:
+        for host, uri in passed or {(asked.host, asked.path): None}:
             if block := location_block(routes(tested, host), uri):
                 yield f"{host}: routes.conf\n{block}"
     gone = "" if stays else "\n(while the lab is up: --lab-keep leaves it running)"
     yield f"ask again\n{again(tested, asked)}{gone}"
+
+
+def way(tested: TestedLab, asked: Asked) -> list[Line]:
+    """What was logged of a request, from the gateway that it reached first to the last; empty where it reached none."""
+    found = logs.find(tested.lab, logs.choose(tested.lab, None))
+    deadline = time.monotonic() + WRITTEN_SECONDS
+    before: list[Line] = []
+    while True:
+        lines = logs.way_of(tested.lab.topology, logs.lines(found, asked.at - MARGIN_SECONDS), asked.request_id)
+        if (lines and lines == before) or time.monotonic() > deadline:  # a gateway behind may be a moment later
+            return lines
+        before = lines
+        time.sleep(0.1)
 
 
 def routes(tested: TestedLab, host: str) -> str:
