@@ -15,7 +15,9 @@ from xml.etree import ElementTree
 import pytest
 
 from topology.errors import LabError, NoEngine, NotReady
+from topology.proof import readiness
 from topology.report import scene
+from topology.runtime.claims import Claim, all_claims
 from topology.testing import evidence, session, tested
 from topology.testing.choice import Choice, Standing
 from topology.testing.owner import Interrupted, Owner, ask
@@ -449,6 +451,23 @@ def test_after_the_end_nothing_is_started() -> None:
 
     with pytest.raises(Interrupted):
         owner.find()
+
+
+def test_no_word_is_left_of_a_lab_that_no_engine_could_start(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it can be up: `doctor` has nothing to look for."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(built / "state"))
+    lab = Choice(built / "topology.yaml", None, "pytest-1").load(built / "stacks")
+    there: list[Claim] = []
+
+    def none_answers(*_: object, **__: object) -> None:
+        there.extend(all_claims())
+        raise NoEngine("none answers")
+
+    monkeypatch.setattr(readiness, "bring_up", none_answers)
+    with pytest.raises(NoEngine):
+        session.start_own(lab)
+    assert there == [Claim("pretended", "pytest-1")]
+    assert list(all_claims()) == []
 
 
 # What makes a lab that was left up the one that is wanted

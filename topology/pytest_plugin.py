@@ -199,16 +199,15 @@ def brought_up(file: Path, out: Path) -> Iterator[TestedLab]:
     out: the folder for its stacks.
     """
     from topology.description.loading import load
-    from topology.runtime import claims, stacks
+    from topology.runtime import stacks
     from topology.runtime.lab import Lab
     from topology.testing import session
     from topology.testing.tested import opened
 
     with told():
         lab = Lab(load(file), out, f"pytest-{secrets.token_hex(3)}")
-        claims.claim(lab)
         try:
-            with opened(lab, session.start(lab)) as tested:
+            with opened(lab, session.start_own(lab)) as tested:
                 yield tested
         finally:
             stacks.down(lab)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from topology.errors import NotReady
+from topology.errors import NoEngine, NotReady
 from topology.generation import planning, rendering, writing
 from topology.proof import readiness
 from topology.runtime import claims, engine, looking, placement, preparation, stacks
@@ -41,15 +41,23 @@ def find(choice: Choice, lab: Lab, progress: Progress = SILENT) -> Standing:
         writing.write(lab.out / ".gitignore", b"*\n")
     if choice.reuse:
         return reused(lab, progress)
-    if not choice.stays:
-        claims.claim(lab)
-    return Standing(lab.out, lab.instance, start(lab, progress))
+    return Standing(lab.out, lab.instance, start(lab, progress) if choice.keep else start_own(lab, progress))
 
 
 def end(choice: Choice, lab: Lab) -> None:
     """Takes the session's lab down, unless it is to stay.  Raises NoEngine."""
     if not choice.stays:
         stacks.down(lab)
+
+
+def start_own(lab: Lab, progress: Progress = SILENT) -> Values:
+    """Brings up a lab that goes with this process, and leaves word of it, by which `doctor` finds it after a kill."""
+    claims.claim(lab)
+    try:
+        return start(lab, progress)
+    except NoEngine:
+        claims.give_up(lab.topology.name, lab.instance)  # nothing can have been started, and nobody takes it down
+        raise
 
 
 def start(lab: Lab, progress: Progress = SILENT) -> Values:
