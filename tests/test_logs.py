@@ -148,6 +148,38 @@ def test_the_way_is_told_as_the_topology_leads_whatever_order_engines_took_it_in
     assert told == ["client/gateway", "server/gateway", "server/mtls", "client/gateway", "server/gateway"]
 
 
+def test_the_one_that_is_called_can_seem_to_take_longer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """nginx rounds to milliseconds."""
+    up(
+        monkeypatch,
+        FakeContainer("server", "gateway", at(1.0, access(0.006))),
+        FakeContainer("client", "gateway", at(1.001, access(0.005))),
+    )
+
+    assert cli.main(["logs", "--request", ID, TWO_HOST]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["client/gateway", "server/gateway"]
+
+
+def test_no_line_is_lost_where_a_request_comes_round(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two hosts that call each other, all in the same millisecond."""
+    up(
+        monkeypatch,
+        FakeContainer(
+            "hospital", "gateway", at(1.0, access(0.005, route="/hospital")), at(1.0, access(0.005, route="/finance"))
+        ),
+        FakeContainer("finance", "gateway", at(1.0, access(0.005, route="/hospital"))),
+    )
+
+    assert cli.main(["logs", "--request", ID, str(LABS / "two-companies.yaml")]) == 0
+    assert sorted(line.split()[1] for line in capsys.readouterr().out.splitlines()) == [
+        "finance/gateway", "hospital/gateway", "hospital/gateway",
+    ]  # fmt: skip
+
+
 def test_a_request_that_nobody_logged_is_exit_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

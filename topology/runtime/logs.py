@@ -287,18 +287,30 @@ def way_of(topology: Topology, found: Iterable[Line], request: str) -> list[Line
             yield line
             yield from unfold(line)
 
-    return list(unfold(None))
+    way = list(unfold(None))
+    # Where a request comes round to a host that it passed before, lines can lead to each other: time has to do then.
+    return way if len(way) == len(about) else sorted(about, key=lambda one: (one.begun, one.stamp))
 
 
 def caller_of(topology: Topology, line: Line, among: Iterable[Line]) -> Line | None:
     """The access line of the request in the course of which a line came: of the gateway that called, or that led to
-    the service.  Of several the nearest in time; a request that calls takes no less time than the one called."""
+    the service.  Of several the nearest in time.
+
+    nginx counts in milliseconds and rounds, so the one that is called can seem to take longer than the one that calls:
+    only between two that could have called each other does that decide."""
 
     def called(one: Line) -> bool:
         if line.access is None:
             return one.host == line.host
-        route = topology.hosts[one.host].routes.get(f"{(one.access or {}).get('route', '')}/")
-        return route is not None and route.host == line.host and (one.seconds, one.stamp) > (line.seconds, line.stamp)
+        longer = (one.seconds, one.stamp) > (line.seconds, line.stamp)
+        return leads_to(topology, one, line.host) and (longer or not leads_to(topology, line, one.host))
 
     callers = [one for one in among if one.access and one is not line and one.host in topology.hosts and called(one)]
     return min(callers, key=lambda one: abs(one.time - line.time), default=None)
+
+
+def leads_to(topology: Topology, line: Line, host: str) -> bool:
+    """Whether the route of an access line leads to another host."""
+    described = topology.hosts.get(line.host)
+    route = described.routes.get(f"{(line.access or {}).get('route', '')}/") if described else None
+    return route is not None and route.host == host
