@@ -124,12 +124,13 @@ def check(
     out: Out = DEFAULT_OUT,
     instance: Instance = None,
     only: Annotated[str | None, typer.Option("--only", metavar="PATTERN", help="only cells whose id matches")] = None,
+    every: Annotated[bool, typer.Option("--all", help="beyond the basic matrix: everything that is known")] = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="write JUnit XML, too")] = None,
     as_json: Json = False,
 ) -> None:
     """Send every caller to every route of the running lab and compare with what the topology says."""
     from topology.generation import writing
-    from topology.proof import checking, expectation
+    from topology.proof import checking, expectation, families
     from topology.report import matrix
     from topology.runtime import looking
 
@@ -137,8 +138,8 @@ def check(
     running = looking.running(lab)
     elsewhere = running.held_elsewhere
     with shown_progress() as progress:
-        checks = expectation.checks(lab.topology, elsewhere)
-        verdicts = checking.run(checks, running, only=only, progress=progress.detail)
+        checks = (families.checks if every else expectation.checks)(lab.topology, elsewhere)
+        verdicts = checking.run(checks, running, only=only, progress=progress.detail, probes=families.PROBES)
     left_out = expectation.left_out(lab.topology, elsewhere)
     if junit is not None:
         writing.write(junit, matrix.junit(verdicts).encode())

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import fnmatch
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from topology.errors import InvalidInput, NotReady
 from topology.proof import expectation
-from topology.proof.expectation import Check
-from topology.proof.probing import Observation, credentials, probe
+from topology.proof.expectation import Caller, Check
+from topology.proof.probing import Files, Observation, credentials, probe
 from topology.runtime.running import RunningLab
 
 AT_ONCE = 8
+
+Probe = Callable[[Check, RunningLab, Mapping[Caller, Files]], Observation]
+"""Does what a check says on a running lab, with the certificates to show, and says what came back; never raises."""
+
+PROBES: Mapping[str, Probe] = {"route": probe}
+"""The family of the basic matrix: one GET on a connection of its own."""
 
 PASSING = (404, 502, 503, 504)
 """Answers that a gateway gives while a service starts or a reload is under way; anything else is its last word."""
@@ -48,10 +54,12 @@ def run(
     *,
     only: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    probes: Mapping[str, Probe] = PROBES,
 ) -> tuple[Verdict, ...]:
     """Sends all checks, several at once, and judges the answers; the order is that of the checks.
 
     only: a pattern with `*`, or a part, of the ids to run; InvalidInput where it matches none.
+    probes: who observes which family of checks.
     Raises NotReady where the lab's certificates are not there.
     """
     chosen = select(checks, only)
@@ -59,7 +67,7 @@ def run(
     def judge(numbered: tuple[int, Check]) -> Verdict:
         number, check = numbered
         progress(f"{number} of {len(chosen)}: {check.id}")
-        return Verdict(check, probe(check, lab, shown))
+        return Verdict(check, probes[check.family](check, lab, shown))
 
     with credentials(chosen, lab, datetime.now(UTC)) as shown, ThreadPoolExecutor(AT_ONCE) as pool:
         return tuple(pool.map(judge, enumerate(chosen, 1)))

@@ -66,7 +66,8 @@ class Check:
 
     host, route: what is addressed, `:PORT/` for the TLS of a service; via: `direct`, or the remote host of an egress
     route; tls: `1.2`, `1.3`, or `plain`; path: what is requested; why: the rule; port: a gateway's port that passes
-    through to a service, None for the gateway's own.
+    through to a service, None for the gateway's own; family: who knows how to observe it (proof.families); request:
+    what is done there, where that is more than one GET.
     """
 
     host: str
@@ -79,6 +80,8 @@ class Check:
     why: str
     shown: Caller = field(compare=False)
     port: int | None = None
+    family: str = "route"
+    request: str = ""
 
     @property
     def id(self) -> str:
@@ -86,7 +89,8 @@ class Check:
         door = "plain" if self.tls == "plain" else f"TLS {self.tls}"
         beyond = "" if self.via == "direct" else f" via {self.via}"
         below = "" if self.path.count("/") == self.route.count("/") else f" {self.path}"
-        return f"{self.host} {self.route}{beyond}{below} {self.caller} {self.expected} ({door})"
+        doing = f" {self.request}" if self.request else ""
+        return f"{self.host} {self.route}{beyond}{below}{doing} {self.caller} {self.expected} ({door})"
 
 
 @dataclass(frozen=True)
