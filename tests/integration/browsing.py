@@ -144,7 +144,7 @@ def browsing(
 @contextmanager
 def started(resolver_rules: Iterable[str], home: Mapping[str, bytes], network: str) -> Iterator[str]:
     """A Chromium in a container on a network, with files in its home; the address of its DevTools."""
-    build = planning.build("browser", IMAGE_FOLDER, {})
+    build = planning.build("browser", IMAGE_FOLDER)
     images.ensure([images.Image(build.tag, build.folder)], SILENT)
     container = engine.connect().containers.create(
         build.tag,

@@ -28,7 +28,7 @@ class Ended:
 
 def built(name: str, folder: Path) -> str:
     """The tag of an image, named by its sources; built unless it is there."""
-    image = planning.build(name, folder, {})
+    image = planning.build(name, folder)
     images.ensure([images.Image(image.tag, image.folder)], SILENT)
     return image.tag
 

@@ -168,7 +168,7 @@ def image(folder: Path) -> str:
     if not sources.exists():
         shutil.copytree(ROOT / "fixtures" / "machine", sources)
         (sources / "requirements.txt").write_text(locked())
-    build = planning.build("machine", sources, {})
+    build = planning.build("machine", sources)
     images.ensure([images.Image(build.tag, build.folder)], SILENT)
     return build.tag
 

@@ -14,6 +14,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 GATEWAY_SLOT = 2
 FIRST_SLOT = 3
@@ -31,7 +32,7 @@ class Network:
     def small(self) -> bool:
         return self.prefix.count(".") == 2
 
-    @property
+    @cached_property
     def subnet(self) -> ipaddress.IPv4Network:
         return ipaddress.IPv4Network(self.prefix + (".0/24" if self.small else ".0.0/16"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -190,10 +191,11 @@ def plan(description: Description, surroundings: Mapping[str, Surroundings] | No
     configuration; Compose files always carry the default, which `up` overrides by variables, or by an override file.
     """
     topology = description.topology
-    images = {(h, s): image_of(description, h, s) for h, host in topology.hosts.items() for s in host.services}
+    images = images_of(description)
     tools = tool_images(topology)
+    default = default_networks_of(topology)
     actual = default_surroundings(topology) | dict(surroundings or {})
-    hosts = tuple(plan_host(description, name, actual[name], images, tools) for name in topology.hosts)
+    hosts = tuple(plan_host(description, name, default, actual[name], images, tools) for name in topology.hosts)
     builds = {image.tag: image for image in (*tools.values(), *images.values()) if isinstance(image, ImageBuild)}
     return Plan(
         lab=topology.name,
@@ -219,26 +221,33 @@ def from_environment(topology: Topology) -> tuple[str, ...]:
 # Images
 
 
-def image_of(description: Description, host: str, name: str) -> ImageBuild | str:
-    """The image of a service: one to build, or the name of a ready one."""
-    service = description.topology.hosts[host].services[name]
-    if service.image is not None:
-        return service.image
-    if service.build is not None:
-        return build(f"{description.topology.name}-{name}", description.file.parent / service.build, {})
-    kind = description.kinds[str(service.kind)]
-    path = base_path(description, description.topology.hosts[host], name)
-    return build(kind.name, kind.folder, {"BASE_PATH": path} if kind.base_path else {})
+def images_of(description: Description) -> dict[tuple[str, str], ImageBuild | str]:
+    """(host, service) -> its image: one to build, or the name of a ready one.  Each folder is read once."""
+    built = functools.cache(build)
+
+    def image_of(host: Host, name: str) -> ImageBuild | str:
+        service = host.services[name]
+        if service.image is not None:
+            return service.image
+        if service.build is not None:
+            return built(f"{description.topology.name}-{name}", description.file.parent / service.build)
+        kind = description.kinds[str(service.kind)]
+        return built(kind.name, kind.folder, base_path(description, host, name) if kind.base_path else None)
+
+    hosts = description.topology.hosts.items()
+    return {(name, service): image_of(host, service) for name, host in hosts for service in host.services}
 
 
 def tool_images(topology: Topology) -> dict[str, ImageBuild]:
     """The images that belong to no service: every host's gateway, and what a certificate by ACME takes."""
     certbot = ["certbot"] if acme.clients(topology) else []
     server = [acme.SERVER] if acme.has_server(topology) else []
-    return {name: build(name, catalog.shipped_services() / name, {}) for name in ("gateway", *certbot, *server)}
+    return {name: build(name, catalog.shipped_services() / name) for name in ("gateway", *certbot, *server)}
 
 
-def build(name: str, folder: Path, arguments: Mapping[str, str]) -> ImageBuild:
+def build(name: str, folder: Path, base_path: str | None = None) -> ImageBuild:
+    """base_path: the prefix below which what is built will answer, where that is decided when it is built."""
+    arguments = {} if base_path is None else {"BASE_PATH": base_path}
     tag = f"mtls-lab/{name}:{content_hash(folder, arguments)[:12]}"
     return ImageBuild(tag, folder, tuple(sorted(arguments.items())))
 
@@ -260,13 +269,13 @@ def base_path(description: Description, host: Host, name: str) -> str:
 def plan_host(
     description: Description,
     name: str,
+    default: Networks,
     surroundings: Surroundings,
     images: Mapping[tuple[str, str], ImageBuild | str],
     tools: Mapping[str, ImageBuild],
 ) -> HostPlan:
     topology = description.topology
     host = topology.hosts[name]
-    default = default_networks_of(topology)
     inside, default_inside = surroundings.inside, default.inside[name]
     internet_slots = slots(on_the_internet(topology), surroundings.internet)
     service_slots = slots(host.services, inside)
