@@ -6,12 +6,13 @@ import json
 import socket
 import ssl
 import uuid
+from typing import Any
 
 import httpx
 import pytest
 import requests
 
-from tests.integration.conftest import ask, whoami
+from tests.integration.conftest import ask, eventually, whoami
 from topology.pytest_plugin import TestedLab
 
 pytestmark = pytest.mark.integration
@@ -233,15 +234,15 @@ def test_the_access_log_names_request_and_caller(lab: TestedLab) -> None:
     request_id = str(uuid.uuid4())
     assert ask(lab, "client", "/mtls/health", headers={"X-Request-ID": request_id}).status_code == 200
 
-    lines = {
-        host: [
-            json.loads(line[line.index("{") :])
-            for line in stack.get_logs("gateway")[0].splitlines()
-            if request_id in line and "{" in line
-        ]
-        for host, stack in lab.hosts.items()
-    }
+    lines: dict[str, list[dict[str, Any]]] = {}
 
+    def written() -> bool:
+        for host, stack in lab.hosts.items():
+            told = [one for one in stack.get_logs("gateway")[0].splitlines() if request_id in one and "{" in one]
+            lines[host] = [json.loads(line[line.index("{") :]) for line in told]
+        return all(lines.values())
+
+    eventually(written)
     assert len(lines["client"]) == len(lines["server"]) == 1
     assert lines["server"][0]["client_verify"] == "SUCCESS"
     assert lines["server"][0]["client_subject"] == "CN=bro"

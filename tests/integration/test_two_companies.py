@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import ask, whoami
+from tests.integration.conftest import ask, eventually, whoami
 from topology.pytest_plugin import TestedLab
 
 pytestmark = pytest.mark.integration
@@ -109,11 +109,17 @@ def test_one_request_id_goes_through_both_companies_and_back(two_companies: Test
 
 
 def lines_of(tested: TestedLab, company: str, request_id: str) -> list[dict[str, Any]]:
-    """A gateway's access log of one request."""
-    log = tested.hosts[company].get_logs("gateway")[0]
-    return [
-        json.loads(line[line.index("{") :]) for line in log.splitlines() if request_id in line and '{"time"' in line
-    ]
+    """A gateway's access log of one request, which passes it once in each direction."""
+    found: list[dict[str, Any]] = []
+
+    def written() -> bool:
+        log = tested.hosts[company].get_logs("gateway")[0]
+        told = [line for line in log.splitlines() if request_id in line and '{"time"' in line]
+        found[:] = [json.loads(line[line.index("{") :]) for line in told]
+        return len(found) == 2
+
+    eventually(written)
+    return found
 
 
 # Who gets in

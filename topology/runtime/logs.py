@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,14 @@ class Line:
 
     @property
     def time(self) -> datetime:
+        """When it was written; an access line says it itself, since gateways hand some out together, a moment later."""
+        ended = (self.access or {}).get("ended")
+        if isinstance(ended, int | float):
+            return datetime.fromtimestamp(ended, UTC)
+        return self.taken_in
+
+    @property
+    def taken_in(self) -> datetime:
         return datetime.fromisoformat(self.stamp[:26] + "+00:00")
 
     @cached_property
@@ -258,7 +266,7 @@ class Following:
 
         key = str(container.id)
         after = self.seen.get(key)
-        since = Line(after, "", "", "").time.timestamp() - 0.001 if after else self.choice.since
+        since = Line(after, "", "", "").taken_in.timestamp() - 0.001 if after else self.choice.since
         try:
             with contextlib.suppress(DockerException, RequestException, OSError):  # the next look tells, if it lasts
                 for line in self.noted(container, since, follow=True):
@@ -302,7 +310,7 @@ def caller_of(topology: Topology, line: Line, among: Iterable[Line]) -> Line | N
     def called(one: Line) -> bool:
         if line.access is None:
             return one.host == line.host
-        longer = (one.seconds, one.stamp) > (line.seconds, line.stamp)
+        longer = (one.seconds, one.time, one.stamp) > (line.seconds, line.time, line.stamp)
         return leads_to(topology, one, line.host) and (longer or not leads_to(topology, line, one.host))
 
     callers = [one for one in among if one.access and one is not line and one.host in topology.hosts and called(one)]

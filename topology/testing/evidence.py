@@ -23,6 +23,9 @@ MARGIN_SECONDS = 60
 WRITTEN_SECONDS = 1
 """nginx logs a request when it has answered it, and the engine takes a moment to hand the line out."""
 
+SETTLED_SECONDS = 0.25
+"""Gateways hand out a few lines together, at most 0.1 s after the first of them."""
+
 Section = tuple[str, str]
 """A title, and what stands under it."""
 
@@ -68,7 +71,7 @@ def way(tested: TestedLab, asked: Asked) -> list[Line]:
         if (lines and lines == before) or time.monotonic() > deadline:  # a gateway behind may be a moment later
             return lines
         before = lines
-        time.sleep(0.1)
+        time.sleep(SETTLED_SECONDS)
 
 
 def routes(tested: TestedLab, host: str) -> str:
