@@ -54,7 +54,7 @@ test: install lint generate-check ## everything: style, fast tests, labs brought
 test-fast: packages ## the tests that need no engine
 	@$(PYTHON) -m pytest -q -n auto --ignore=tests/integration $(call junit,fast)
 
-bench: install ## what the labs take of this machine; writes docs/benchmarks.md
+bench: install ## what labs cost, beside what they could cost; writes docs/benchmarks.md (builds the images anew)
 	@$(PYTHON) -m tests.bench
 
 screenshots: packages ## take the pictures of docs/images again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,18 @@ def test_help_is_examples_and_comes_at_once() -> None:
 
     assert "\n    mtls-lab up --ports auto  " in done.stdout
     assert not {"docker", "testcontainers", "pydantic", "cryptography"} & set(done.stderr.split())
+
+
+def test_it_says_which_version_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mtls-lab {metadata.version('mtls-lab')}\n"
+
+
+def test_without_a_command_it_says_what_there_is_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("Usage: mtls-lab [OPTIONS] COMMAND")
+    assert "see `mtls-lab --help`" not in told
 
 
 def test_an_engine_that_refuses_is_one_line(

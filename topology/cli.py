@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -35,9 +35,23 @@ Exit codes: 0 fine; 1 a check failed or something differs; 2 bad input; 3 no usa
 become ready; 130 interrupted.
 """
 
-app = typer.Typer(
-    help=EXAMPLES, no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
-)
+app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"mtls-lab {version('mtls-lab')}")
+        raise typer.Exit
+
+
+@app.callback(help=EXAMPLES)
+def options(
+    _: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="say which one")] = False,
+) -> None:
+    """What stands before a command."""
+
 
 INTERRUPTED = 130
 ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
@@ -88,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(told(error, sys.argv[1:] if arguments is None else arguments), file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
-        print(f"{error.format_message()} (see `mtls-lab --help`)", file=sys.stderr)
+        said = error.format_message()
+        print(said if said.startswith("Usage:") else f"{said} (see `mtls-lab --help`)", file=sys.stderr)
         return InvalidInput.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
