@@ -241,6 +241,23 @@ def test_a_second_kill_in_the_next_renewal_loses_no_key_either(kill: Kill, tmp_p
     assert tried > 25
 
 
+def test_a_kill_while_an_identity_leaves_the_topology_leaves_nothing_of_it_in_the_end(
+    kill: Kill, tmp_path: Path
+) -> None:
+    """Its certificate goes last: without it nobody could tell whose the key is."""
+    two = TOPOLOGY.replace(
+        "{authority: client_ca}\nhosts", "{authority: client_ca}\n  sis: {authority: client_ca}\nhosts"
+    )
+    certificates.issue(Lab(described(tmp_path, two), tmp_path / "two"))
+    without = described(tmp_path, TOPOLOGY)
+    count = 0
+    while kill(count, certificates.issue, lab := copy_of(tmp_path / "two", without, f"{count}")):
+        certificates.issue(lab)
+        assert not [path for path in files_of(lab.folder) if path.startswith("identities/sis")]
+        count += 1
+    assert count >= 3
+
+
 def copy_of(folder: Path, description: Description, name: str) -> Lab:
     """A lab with another description, and the files that another one left in a folder."""
     return Lab(description, Path(shutil.copytree(folder, folder.parent / name)))
