@@ -8,6 +8,9 @@ JUNIT ?=
 junit = $(if $(JUNIT),--junit-xml="$(JUNIT)/$(1).xml")
 CLIENTS_PAGE = snippet all fixtures/labs/two-host.yaml --host server --as bro --published
 
+# Tests are loaded by each of their processes: what one has compiled, the others, and the next run, need not.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install packages lab-up lab-down status check generate generate-check test test-fast screenshots lint bench
 
@@ -48,11 +51,11 @@ generate-check: packages ## fail where a checked-in stack or page is not what it
 	@$(MTLS_LAB) schema | diff docs/topology.schema.json -
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven
-	@$(PYTHON) -m pytest -q -n auto --ignore=tests/integration $(call junit,fast)
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal --ignore=tests/integration $(call junit,fast)
 	@$(PYTHON) -m pytest -v -m integration $(call junit,integration)
 
 test-fast: packages ## the tests that need no engine
-	@$(PYTHON) -m pytest -q -n auto --ignore=tests/integration $(call junit,fast)
+	@$(PYTHON) -m pytest -q -n auto --dist worksteal --ignore=tests/integration $(call junit,fast)
 
 bench: install ## what labs cost, beside what they could cost; writes docs/benchmarks.md (builds the images anew)
 	@$(PYTHON) -m tests.bench

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from itertools import combinations, islice
 
 import pytest
 
-from topology.generation.addressing import FIRST_SLOT, Network, candidates, default_networks, slots
+from topology.generation.addressing import FIRST_SLOT, Network, candidates, default_networks, free, slots
 
 
 def test_the_default_networks_depend_on_names_alone() -> None:
@@ -65,3 +66,15 @@ def test_candidates_never_repeat() -> None:
     tried = list(islice(candidates("two-host/server", 3), 16384))
 
     assert len({network.prefix for network in tried}) == len(tried)
+
+
+@pytest.mark.parametrize("prefix", ["10.87.3", "10.87"])
+@pytest.mark.parametrize(
+    "taken",
+    ["10.0.0.0/8", "10.87.3.128/25", "10.87.4.0/24", "10.87.2.0/24", "10.86.0.0/16", "10.88.0.0/16", "10.87.3.0/32"],
+)
+def test_a_network_is_free_where_nothing_that_is_taken_overlaps(prefix: str, taken: str) -> None:
+    """By the standard library's own judgement."""
+    network, other = Network(prefix), ipaddress.IPv4Network(taken)
+
+    assert (list(free([network], [other])) == []) == network.subnet.overlaps(other)

@@ -175,6 +175,7 @@ def test_what_lies_there_corrupt_is_told(desk: Desk) -> None:
 
     found = desk.listed()
     assert found["identity", "bro"]["state"] == "unreadable"
+    assert found["authority", "ssl_ca"]["state"] == "broken"
     assert found["authority", "ssl_ca"]["note"] == "its key is gone"
 
 
@@ -379,6 +380,24 @@ def test_an_identity_that_left_the_topology_is_removed(desk: Desk) -> None:
 
     assert desk.run("issue") == 0
     assert not (desk.stacks / "identities" / "gone").exists()
+
+
+@pytest.mark.parametrize("there", [("certificate.pem", "key.pem"), ("key.pem",)], ids=["pair", "key"])
+def test_somebody_else_s_key_stays_where_no_identity_is(desk: Desk, there: tuple[str, ...]) -> None:
+    """Under the names that the lab uses itself, in a folder that it never made: it cannot be made again."""
+    desk.issue()
+    desk.request("theirs")
+    desk.openssl("req", "-new", "-x509", "-key", "theirs.key", "-out", "theirs.pem", "-subj", "/O=Others/CN=mine")
+    place = desk.stacks / "identities" / "mine"
+    place.mkdir()
+    for name, source in (("certificate.pem", "theirs.pem"), ("key.pem", "theirs.key")):
+        if name in there:
+            shutil.copy(desk.folder / source, place / name)
+    before = desk.files()
+
+    assert desk.run("issue") == 0
+    assert f"{place / 'key.pem'}: is not the lab's, and left alone" in desk.told()
+    assert desk.files() == before
 
 
 # export

@@ -537,6 +537,37 @@ def test_a_certificate_that_cannot_be_read(lab: Lab) -> None:
     assert found.repair is None
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("key.pem", None, "authority server_ca: its key is gone"),
+        ("key.pem", "torn", "authority server_ca: its key cannot be read"),
+        ("certificate.pem", None, "authority server_ca: its certificate is gone, its key is there"),
+        ("certificate.pem", "torn", "authority server_ca: unreadable"),
+    ],
+)
+def test_an_authority_that_is_not_whole(lab: Lab, name: str, content: str | None, what: str) -> None:
+    """`up` would refuse: it is never made again by itself."""
+    certificates.issue(lab)
+    file = lab.authorities / "server_ca" / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(InvalidInput):
+        certificates.issue(lab)
+
+    found = only(diagnosis.certificates_last(scene(lab)))
+    assert found.what == what
+    assert f"or remove {file.parent} to start over" in found.fix
+    assert found.repair is None
+
+
+def test_an_authority_beside_another_s_key(lab: Lab) -> None:
+    certificates.issue(lab)
+    key = lab.authorities / "server_ca" / "key.pem"
+    key.write_bytes((lab.identities / "bro" / "key.pem").read_bytes())
+
+    assert only(diagnosis.certificates_last(scene(lab))).what == "authority server_ca: the key beside it is another's"
+
+
 def test_a_lab_that_has_no_certificates_yet_is_fine(lab: Lab) -> None:
     """`up` issues them."""
     assert list(diagnosis.certificates_last(scene(lab))) == []

@@ -13,8 +13,6 @@ STACKS = ROOT / "compose"
 LABS = sorted(file.stem for file in (ROOT / "fixtures" / "labs").glob("*.yaml"))
 
 ACCEPTED = {
-    # What they look up is 0 or 1, and the geo block that says which has a default.
-    ("hash_without_default", "map $forwarded_"),
     # A lab has a plain port, too: a browser that was told so would never ask there again (RFC 6797).
     ("hsts_header", "No Strict-Transport-Security"),
     # RFC 2253 writes a name's control characters as hexadecimal digits; a serial is such digits alone.
@@ -29,8 +27,6 @@ ACCEPTED = {
     ("ssl_ecdh_curve", "X25519MLKEM768"),
     # A lab's pages change under it.
     ("try_files_is_evil_too", "performance"),
-    # Connections to services count among a worker's, so that it needs hardly more files than those.
-    ("worker_rlimit_nofile_vs_connections", "worker_rlimit_nofile"),
 }
 """(check, words of its finding) that stays, and why."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -77,8 +78,13 @@ def dotted(path: Path) -> str:
     return ".".join(shown(str(part)) or "''" for part in path)
 
 
+@lru_cache(maxsize=64)
 def read(text: str | bytes, file: str) -> Document:
-    """Parses one YAML 1.2 document.  Never raises for what the text holds: all that is wrong stands in `faults`."""
+    """Parses one YAML 1.2 document.  Never raises for what the text holds: all that is wrong stands in `faults`.
+
+    Remembered, as parsing is most of what loading takes, and a process reads the kinds' files with each topology;
+    nobody changes what comes out.
+    """
     if fault := unreadable(text, file):
         return Document(file, faults=(fault,))
     plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")

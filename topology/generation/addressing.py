@@ -36,6 +36,14 @@ class Network:
     def subnet(self) -> ipaddress.IPv4Network:
         return ipaddress.IPv4Network(self.prefix + (".0/24" if self.small else ".0.0/16"))
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Its first and last address as whole numbers."""
+        octets = bytes(map(int, self.prefix.split(".")))
+        spare = 8 * (4 - len(octets))
+        first = int.from_bytes(octets, "big") << spare
+        return first, first + (1 << spare) - 1
+
     def ending(self, slot: int) -> str:
         """The octets that follow the prefix in the address of a slot, with the leading dot."""
         return f".{slot}" if self.small else f".{slot // 256}.{slot % 256}"
@@ -72,7 +80,7 @@ def default_networks(lab: str, members: Mapping[str, int]) -> Networks:
     taken: list[ipaddress.IPv4Network] = []
 
     def choose(name: str, size: int) -> Network:
-        network = next(n for n in candidates(f"{lab}/{name}", size) if not any(n.subnet.overlaps(t) for t in taken))
+        network = next(free(candidates(f"{lab}/{name}", size), taken))
         taken.append(network.subnet)
         return network
 
@@ -94,6 +102,18 @@ def candidates(seed: str, size: int) -> Iterator[Network]:
         yield Network(f"10.{64 + second}.{third}")
     yield from (Network(f"172.{16 + second}.{(start + third) % 256}") for second in range(16) for third in range(256))
     yield from (Network(f"192.168.{(start + third) % 256}") for third in range(256))
+
+
+def free(networks: Iterable[Network], taken: Iterable[ipaddress.IPv4Network]) -> Iterator[Network]:
+    """Those of some networks that overlap with nothing that is taken.
+
+    Compared as whole numbers: beside a VPN over all of 10.0.0.0/8, more than sixteen thousand are asked about.
+    """
+    spans = [(int(one.network_address), int(one.broadcast_address)) for one in taken]
+    for network in networks:
+        first, last = network.span
+        if not any(low <= last and first <= high for low, high in spans):
+            yield network
 
 
 def slots(names: Iterable[str], network: Network) -> dict[str, int]:

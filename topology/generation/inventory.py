@@ -20,6 +20,8 @@ from topology.generation.certificates import (
     names_of,
     read_certificates,
     read_crls,
+    read_key,
+    same_key,
     service_folder,
     signed_folder,
 )
@@ -34,6 +36,8 @@ NOT_YET = "not yet valid"
 REVOKED = "revoked"
 MISSING = "missing"
 UNREADABLE = "unreadable"
+BROKEN = "broken"
+"""An authority without the key or the certificate that belongs to it: nothing is issued until somebody decides."""
 
 Revoked = frozenset[tuple[x509.Name, int]]
 """Issuer and serial of all that stands on a revocation list."""
@@ -104,9 +108,9 @@ def authorities(
         names = ["certificate", *(["intermediate"] if ours.intermediate else [])]
         keys = {"certificate": "key.pem", "intermediate": "intermediate-key.pem"}
         for name in names:
-            there = f"{folder}/{name}.pem" in files
-            lost = "its key is gone" if there and f"{folder}/{keys[name]}" not in files else ""
-            yield certificate("authority", ours.name, f"{folder}/{name}.pem", files, now, revoked, lost)
+            wrong = broken(files.get(f"{folder}/{name}.pem"), files.get(f"{folder}/{keys[name]}"))
+            entry = certificate("authority", ours.name, f"{folder}/{name}.pem", files, now, revoked, wrong)
+            yield replace(entry, state=BROKEN) if wrong else entry
     for theirs in wanted.given_authorities:
         path = f"{layout.authorities}/{theirs.name}/certificate.pem"
         for n in range(max(1, len(read_certificates(theirs.certificate)))):
@@ -116,6 +120,18 @@ def authorities(
     for path in sorted(files):
         if (found := left.fullmatch(path)) and found[1] not in known:
             yield certificate("authority", found[1], path, files, now, revoked, "left the topology")
+
+
+def broken(certificate: bytes | None, key: bytes | None) -> str:
+    """What is wrong between an authority's certificate and its key; empty where one of them has to be read first."""
+    if certificate is None:
+        return "" if key is None else "its certificate is gone, its key is there"
+    if key is None:
+        return "its key is gone"
+    chain, private = read_certificates(certificate), read_key(key)
+    if private is None:
+        return "its key cannot be read"
+    return "the key beside it is another's" if chain and not same_key(chain[0], private) else ""
 
 
 def identities(

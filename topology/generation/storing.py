@@ -11,10 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from topology.generation.certificates import is_outdated, read_certificates, read_key, same_key
+from topology.generation.certificates import is_foreign, is_outdated, read_certificates, read_key, same_key
 
 KEY = re.compile(r"(?P<folder>authorities[^/]*/[^/]+)/(?P<kind>intermediate-)?key\.pem")
 STAGED = re.compile(r"(?P<folder>authorities[^/]*/[^/]+)/next-(?P<kind>intermediate-)?key\.pem")
+LEAF = re.compile(
+    r"(?P<identity>identities[^/]*/[^/]+)/(?:certificate\.pem|key\.pem|bundle\.p12|request\.pem)"
+    r"|(?P<host>[^/]+/certificates[^/]*(?:/services/[^/]+)?)/server\.(?:pem|key)"
+)
+"""A leaf's certificate, and what lies beside it."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +30,17 @@ class Step:
     content: bytes | None
 
 
-def steps(found: Mapping[str, bytes], files: Mapping[str, bytes]) -> tuple[Step, ...]:
+def steps(found: Mapping[str, bytes], files: Mapping[str, bytes], lab: str) -> tuple[Step, ...]:
     """What to do on disk, in this order.
 
-    found: what lies there, path below the lab's folder -> content; files: what is to lie there.  What is neither in
-    files nor the lab's own is in no step.
+    found: what lies there, path below the lab's folder -> content; files: what is to lie there; lab: its name.  What is
+    neither in files nor the lab's own is in no step.
     """
     ready = recovered(found)
     renewed = [path for path in files if KEY.fullmatch(path) and files[path] != ready.get(path)]
     bundles = [path for path in files if path.endswith("/bundle.p12") and files[path] != found.get(path, files[path])]
     staged = {staged_path(path) for path in renewed} | {path for path in found if STAGED.fullmatch(path)}
-    outdated = [path for path in found if path not in files and is_outdated(path)]
+    outdated = outdated_files(found, files, lab)
     return (
         *(Step(path, content) for path, content in ready.items() if content != found.get(path)),
         *(Step(staged_path(path), files[path]) for path in renewed),
@@ -45,6 +50,32 @@ def steps(found: Mapping[str, bytes], files: Mapping[str, bytes]) -> tuple[Step,
         *(Step(path, files[path]) for path in renewed),
         *(Step(path, None) for path in (*sorted(staged), *outdated)),
     )
+
+
+def outdated_files(found: Mapping[str, bytes], files: Mapping[str, bytes], lab: str) -> list[str]:
+    """What the lab made once and does not want any more.  What lies beside a certificate goes before it.
+
+    The certificate says whose the key beside it is: where it is another's, or not there, both are left alone, even
+    under names that the lab uses.
+    """
+    outdated = [path for path in found if path not in files and is_outdated(path)]
+    certificates = {path: certificate_beside(path) for path in outdated}
+    ours = [path for path in outdated if is_lab_s(found, certificates[path], lab)]
+    return sorted(ours, key=lambda path: path == certificates[path])
+
+
+def certificate_beside(path: str) -> str | None:
+    """The certificate that tells whose a file is; None of a copy, which is the lab's in any case."""
+    if leaf := LEAF.fullmatch(path):
+        return f"{leaf['identity']}/certificate.pem" if leaf["identity"] else f"{leaf['host']}/server.pem"
+    return None
+
+
+def is_lab_s(found: Mapping[str, bytes], certificate: str | None, lab: str) -> bool:
+    if certificate is None:
+        return True
+    chain = read_certificates(found.get(certificate, b""))
+    return bool(chain) and not is_foreign(chain[0], lab)
 
 
 def recovered(found: Mapping[str, bytes]) -> dict[str, bytes]:

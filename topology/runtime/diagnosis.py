@@ -343,7 +343,7 @@ def entries_of(seen: Scene) -> tuple[inventory.Entry, ...]:
 
 
 def certificates_last(seen: Scene) -> Iterator[Finding]:
-    """What is due, expired or unreadable.  What is missing is issued by `up`; what is revoked is so on purpose."""
+    """What is due, expired or damaged.  What is missing is issued by `up`; what is revoked is so on purpose."""
     lab = seen.lab
     if lab is None:
         return
@@ -371,10 +371,25 @@ def certificates_last(seen: Scene) -> Iterator[Finding]:
             fix = f"have its holder ask again: {sign}" if entry.note == ELSEWHERE else "ask who issued it for a new one"
             yield Finding(f"{entry.kind} {entry.name}: {entry.state}", until(entry, seen.now), fix)
     for entry in bad:
-        if entry.state == inventory.UNREADABLE:
-            path = lab.folder / entry.path
-            fix = "put it back from a copy; or take it away, and `up` issues another"
-            yield Finding(f"{entry.kind} {entry.name}: unreadable", f"{path} is no certificate or list", fix)
+        yield from damage(entry, lab.folder / entry.path)
+
+
+def damage(entry: inventory.Entry, path: Path) -> Iterator[Finding]:
+    """A file that cannot be read, or an authority whose key or certificate is not there: `up` refuses that one."""
+    if entry.state == inventory.UNREADABLE:
+        yield Finding(
+            f"{entry.kind} {entry.name}: unreadable", f"{path} is no certificate or list", put_back(entry, path)
+        )
+    elif entry.state == inventory.BROKEN:
+        why = f"{path.parent} is not whole, and an authority is never made again by itself"
+        yield Finding(f"{entry.kind} {entry.name}: {entry.note}", why, put_back(entry, path))
+
+
+def put_back(entry: inventory.Entry, path: Path) -> str:
+    """What helps where a file is lost or damaged: everything can be made again but an authority."""
+    if entry.kind == "authority":
+        return f"put it back from a copy; or remove {path.parent} to start over with a new authority"
+    return "put it back from a copy; or take it away, and `up` issues another"
 
 
 def until(entry: inventory.Entry, now: datetime) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from topology.description.model import Topology
 from topology.errors import NotReady
-from topology.generation.addressing import Network, Networks, candidates
+from topology.generation.addressing import Network, Networks, candidates, free
 from topology.generation.planning import default_networks_of
 from topology.runtime import conflicts
 
@@ -51,8 +52,7 @@ def choose(
         if kept:
             chosen = kept[0]
         else:
-            free = (n for n in (default, *candidates(seed, size)) if not any(n.subnet.overlaps(t) for t in taken))
-            found = next(free, None)
+            found = next(free(chain((default,), candidates(seed, size)), taken), None)
             if found is None:
                 raise NotReady(f"no private network is free for {name}; remove unused ones with `docker network prune`")
             chosen = found

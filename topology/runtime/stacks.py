@@ -288,7 +288,7 @@ def store_certificates(lab: Lab, files: Mapping[str, bytes], progress: Progress)
     for host in lab.stacks:
         writing.make_folder(lab.certificates(host))
     found = certificates_on_disk(lab)
-    steps = storing.steps(found, files)
+    steps = storing.steps(found, files, lab.topology.name)
     changes = [change_of(lab, step) for step in steps]
     writing.change_all([change for change in changes if change.content is None or not writing.is_made(change)])
     for path in found.keys() - {step.path for step in steps}:
