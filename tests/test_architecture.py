@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "errors": set(),
     "description": {"errors"},
     "pki": {"errors"},
+    "nginx": {"errors"},
     "generation": {"errors", "description", "pki"},
     "runtime": {"errors", "description", "generation"},
     "machine": {"errors", "description", "generation"},
