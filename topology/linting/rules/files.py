@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
@@ -63,12 +64,17 @@ def key_of_another(gateway: Gateway) -> Iterator[Found]:
         content = gateway.configuration.content(path) if path else None
         if found is None or content is None:
             continue
+        side = use.directive.name.removesuffix("ssl_certificate")
         try:
             key = serialization.load_pem_private_key(content, None)
-        except (ValueError, TypeError):
-            continue
-        if key.public_key() != found[0].public_key():
-            yield Found(use.directive.place, f"{path} is not the key of {titled(found[0].subject)}")
+        except TypeError:
+            if not use.block.one(f"{side}ssl_password_file"):
+                yield Found(use.directive.place, f"{path} is encrypted, and no {side}ssl_password_file opens it")
+        except (ValueError, UnsupportedAlgorithm):
+            yield Found(use.directive.place, f"{path} holds no key in PEM")
+        else:
+            if key.public_key() != found[0].public_key():
+                yield Found(use.directive.place, f"{path} is not the key of {titled(found[0].subject)}")
 
 
 @rule(ERROR, "a PEM file with what the directive is for: `openssl x509 -inform der` makes PEM of DER")
