@@ -51,9 +51,9 @@ def hanging_on(topology: Topology, host: str, route: str, caller: str) -> dict[t
     return found
 
 
-@pytest.mark.parametrize(("cell", "expected"), BY_HAND.items(), ids=[" ".join(cell) for cell in BY_HAND])
-def test_what_an_answer_hangs_on(cell: tuple[str, str, str], expected: dict[tuple[str, str], int | str]) -> None:
-    assert hanging_on(load(LABS / "two-host.yaml").topology, *cell) == expected
+@pytest.mark.parametrize(("place", "expected"), BY_HAND.items(), ids=[" ".join(cell) for cell in BY_HAND])
+def test_what_an_answer_hangs_on(place: tuple[str, str, str], expected: dict[tuple[str, str], int | str]) -> None:
+    assert hanging_on(load(LABS / "two-host.yaml").topology, *place) == expected
 
 
 def test_who_does_not_get_through_this_gateway_hangs_on_nothing_behind_it() -> None:
