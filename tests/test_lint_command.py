@@ -126,6 +126,8 @@ BROKEN = [
     ("identity-missing", OUT, "identities/bob.pem", "identities/alice.pem"),
     ("plain-to-tls", OUT, "proxy_pass https://vault.as.bob/", "proxy_pass http://vault.guarded.test:443/"),
     ("name-looked-up-once", OFFICE, "server vault.guarded.test:443;", "server vualt.guarded.test:443;"),
+    ("name-looked-up-once", SERVER, "        keepalive 32;", "        server node:8000;\n        keepalive 32;"),
+    ("name-looked-up-once", SERVER, "        keepalive 32;", "        server nod:8000;\n        keepalive 32;"),
     ("key-of-another", SERVER, "server.key;", "client-authorities.pem;"),
     ("crl-incomplete", SERVER, "client-authorities.crl.pem;", "other.crl.pem;"),
     ("plain-listener", OFFICE, "listen 10.83.126.2:8080;", "listen 8080;"),
@@ -270,3 +272,27 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert words in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+NAMES = [
+    ("vualt.guarded.test:443", "", "did you mean vault.guarded.test?", "warning"),
+    ("keycloack:80", "", "keycloack is no service here", "error"),
+    ("other:80", "networks: {inside: {}}", "other is a service; it is looked up once", "warning"),
+    ("other:80", "networks: [elsewhere]", "other is on none", "error"),
+]
+
+
+@pytest.mark.parametrize(("server", "networks", "words", "level"), NAMES)
+def test_a_name_is_told_from_its_look_alikes(
+    copy: Callable[[str], Labs], server: str, networks: str, words: str, level: str
+) -> None:
+    """Misspelt, not there, on no network of the gateway's, or about to have another address."""
+    lab = copy("guarded")
+    lab.replace("office/nginx/nginx.conf", "server vault.guarded.test:443;", f"server {server};")
+    if networks:
+        lab.replace("office/compose.yaml", "\nservices:\n", f"\nservices:\n  other: {{image: x, {networks}}}\n")
+
+    (told,) = lab.lint()[1]
+
+    assert (told["rule"], told["level"]) == ("name-looked-up-once", level)
+    assert words.replace("other is on none", "it is on none") in told["message"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from topology.linting import linting
 from topology.linting.catalog import RULES
 from topology.linting.findings import Rule
 from topology.linting.rules import egress, files, guards, headers, listeners, paths, trust
+from topology.nginx.tree import Block, Directive
 
 ROOT = Path(__file__).parents[1]
 LABS = sorted((ROOT / "fixtures" / "labs").glob("*.yaml"))
@@ -77,3 +80,24 @@ def test_a_rule_can_be_left_out_and_a_misspelt_one_is_told(pki: Path) -> None:
     assert "no-crl" not in {one.rule for one in linting.lint([bad], ["no-crl"])}
     with pytest.raises(InvalidInput, match="no-crl"):
         linting.lint([bad], ["no-crls"])
+
+
+def mangled(directive: Directive, chance: random.Random) -> Directive:
+    """Some of a directive's arguments gone, or something odd in their place."""
+    kept = tuple(chance.choice((one, "", "$", "${", ":", "/", "~", "=", "-1", "ü")) if chance.random() < 0.3 else one
+                 for one in directive.arguments if chance.random() < 0.7)  # fmt: skip
+    children = directive.children
+    if children is not None:
+        children = tuple(mangled(one, chance) for one in children)
+    return replace(directive, arguments=kept, children=children)
+
+
+@EVERY_RULE
+def test_nothing_that_nginx_would_refuse_makes_a_rule_stumble(rule: Rule, pki: Path) -> None:
+    """A configuration with mistakes in it is looked at as far as it goes: nginx itself tells of those."""
+    whole = gateway(rule.name, "bad", pki)
+    for seed in range(30):
+        chance = random.Random(seed)  # noqa: S311 - the same each time
+        root = Block(mangled(whole.configuration.root.directive, chance))
+        broken = replace(whole, configuration=replace(whole.configuration, root=root))
+        linting.lint([broken])

@@ -40,7 +40,10 @@ def container(file: Path, service: str, user: int | None = None) -> Container:
     alone = tuple(one for one in mounts(own, file) if (file.parent / one.source).is_file())
     if user is None and written.isdigit():
         user = int(written)
-    return Container(frozenset(known), user, alone)
+    others = {
+        str(name): bool(networks(one) & networks(own)) for name, one in found["services"].items() if name != service
+    }
+    return Container(frozenset(known), others, user, alone)
 
 
 def plain(value: object) -> str:
@@ -54,6 +57,11 @@ def extra_hosts(service: Any) -> list[str]:
     return (
         [f"{name}:{address}" for name, address in found.items()] if isinstance(found, dict) else [str(h) for h in found]
     )
+
+
+def networks(service: Any) -> frozenset[str]:
+    """The names of a service's networks; Compose gives it one where none is named."""
+    return frozenset(service.get("networks") or ["default"])
 
 
 def mounts(service: Any, file: Path) -> Iterator[SingleFile]:

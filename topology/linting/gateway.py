@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -26,11 +26,13 @@ class SingleFile:
 class Container:
     """What a Compose file says of the gateway's container.
 
-    known: names that it resolves without asking anybody; user: who runs in it, None where nobody said; single_files:
-    what is mounted into it, without the folder around.
+    known: names that it resolves without asking anybody; services: the others of the file -> whether they are on a
+    network with it; user: who runs in it, None where nobody said; single_files: what is mounted into it, without the
+    folder around.
     """
 
     known: frozenset[str] = frozenset()
+    services: Mapping[str, bool] = field(default_factory=dict)
     user: int | None = None
     single_files: tuple[SingleFile, ...] = ()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -11,6 +13,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from topology.description import credentials
 from topology.nginx.reading import Configuration
 from topology.nginx.tree import Block, Directive
+
+T = TypeVar("T", bound=x509.ExtensionType)
 
 MANY = 20
 """Certificates in one file from which on it is a bundle of public authorities."""
@@ -59,11 +63,26 @@ def revocation_lists(configuration: Configuration, path: str) -> tuple[x509.Cert
     return tuple(found)
 
 
+Extensions = Mapping[type[x509.ExtensionType], x509.Extension[x509.ExtensionType]]
+
+
+def extensions(certificate: x509.Certificate) -> Extensions:
+    """By their kind; none where one of them cannot be read, as in some certificates of others."""
+    with warnings.catch_warnings(action="ignore"):  # of serials and names that RFC 5280 does not allow
+        try:
+            return {type(one.value): one for one in certificate.extensions}
+        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+            return {}
+
+
+def extension(certificate: x509.Certificate, kind: type[T]) -> T | None:
+    found = extensions(certificate).get(kind)
+    return found.value if found is not None and isinstance(found.value, kind) else None
+
+
 def is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        return certificate.version is x509.Version.v1
+    found = extension(certificate, x509.BasicConstraints)
+    return certificate.version is x509.Version.v1 if found is None else found.ca
 
 
 def is_root(certificate: x509.Certificate) -> bool:
@@ -80,7 +99,10 @@ def signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def intermediates(certificates: Iterable[x509.Certificate]) -> int:
     """How many intermediates the longest chain below a root has, of the authorities among these."""
-    authorities = [one for one in certificates if is_authority(one)]
+    found = tuple(certificates)
+    if all(is_root(one) for one in found):
+        return 0  # a bundle of the public authorities, for one
+    authorities = [one for one in found if is_authority(one)]
 
     def above(one: x509.Certificate, seen: tuple[x509.Certificate, ...]) -> int:
         if is_root(one):

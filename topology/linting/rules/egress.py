@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from topology.description.wording import nearest
 from topology.linting.findings import ERROR, NOTE, WARNING, Found, rule
-from topology.linting.gateway import Gateway
+from topology.linting.gateway import Container, Gateway
 from topology.linting.guarding import is_closed, is_guarded, is_verified
 from topology.nginx import listening, passing
 from topology.nginx.passing import Call, is_address, path_of
@@ -199,23 +200,32 @@ def name_looked_up_once(gateway: Gateway) -> Iterator[Found]:
     then, nginx does not start: `host not found in upstream`. Where its container comes back with another address,
     requests go to whoever has the old one now: 502, or another service's answer.
     """
-    known = gateway.container.known if gateway.container is not None else None
     for call in gateway.calls:
         if call.dynamic or call.group is not None:
             continue
-        yield from looked_up(call.host, call, known)
+        yield from looked_up(call.host, call, gateway.container)
     for http in gateway.configuration.http:
         resolves = http.one("resolver") is not None
         for group in http.blocks("upstream"):
             for server in group.own("server"):
                 if not ("resolve" in server.arguments[1:] and (resolves or group.own("resolver"))):
-                    yield from looked_up(passing.host_and_port(server.value)[0], server, known)
+                    yield from looked_up(passing.host_and_port(server.value)[0], server, gateway.container)
 
 
-def looked_up(host: str, where: Call | Directive, known: frozenset[str] | None) -> Iterator[Found]:
+def looked_up(host: str, where: Call | Directive, container: Container | None) -> Iterator[Found]:
+    """What is to be said of one name; container: what is known of who looks it up."""
     if not host or is_address(host) or "$" in host or host.startswith("unix:") or host == "localhost":
         return
-    if known is None:
+    if container is None:
         yield Found(where.place, f"{host} is looked up once, at start")
-    elif host not in known:
-        yield Found(where.place, f"{host} is no name that this gateway's container knows: it may not start", WARNING)
+    elif host in container.known:
+        return  # with an address that does not change
+    elif (near := container.services.get(host)) is not None:
+        again = "it is looked up once, at start, and its container can come back with another address"
+        apart = "it is on none of this container's networks: nginx does not start"
+        yield Found(where.place, f"{host} is a service; {again if near else apart}", WARNING if near else ERROR)
+    else:
+        meant = nearest(host, [*container.services, *container.known])
+        hint = f"; did you mean {meant}?" if meant else ""
+        message = f"{host} is no service here, and no name that this container knows: nginx may not start{hint}"
+        yield Found(where.place, message, WARNING if "." in host else ERROR)

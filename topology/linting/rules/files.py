@@ -13,7 +13,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from topology.linting.findings import ERROR, WARNING, Found, rule
 from topology.linting.gateway import Gateway
-from topology.linting.material import MANY, Use, certificates, is_authority, is_root, titled, uses
+from topology.linting.material import (
+    MANY,
+    Use,
+    certificates,
+    extension,
+    extensions,
+    is_authority,
+    is_root,
+    titled,
+    uses,
+)
 from topology.nginx import listening
 
 PAIRS = ("ssl_certificate", "proxy_ssl_certificate")
@@ -137,9 +147,8 @@ def certificate_without_name(gateway: Gateway) -> Iterator[Found]:
 
 
 def dns_names(certificate: x509.Certificate) -> list[str] | None:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    names = extension(certificate, x509.SubjectAlternativeName)
+    if names is None:
         return None
     addresses = [str(one) for one in names.get_values_for_type(x509.IPAddress)]
     return [one.lower() for one in names.get_values_for_type(x509.DNSName)] + addresses
@@ -167,10 +176,8 @@ def certificate_for_another_purpose(gateway: Gateway) -> Iterator[Found]:
 
 
 def purposes_of(certificate: x509.Certificate) -> list[ObjectIdentifier] | None:
-    try:
-        return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except (x509.ExtensionNotFound, ValueError):
-        return None
+    found = extension(certificate, x509.ExtendedKeyUsage)
+    return None if found is None else list(found)
 
 
 @rule(WARNING, "issue it with key identifiers, and an authority with critical basicConstraints and keyUsage (RFC 5280)")
@@ -188,7 +195,7 @@ def certificate_not_strict(gateway: Gateway) -> Iterator[Found]:
 
 def laxness(certificate: x509.Certificate) -> str | None:
     """What a strict verifier refuses of a certificate: errors 85, 86, 89 and 92 of OpenSSL."""
-    kinds = {type(one.value): one for one in certificate.extensions}
+    kinds = extensions(certificate)
     if x509.AuthorityKeyIdentifier not in kinds and not is_root(certificate):
         return "no authority key identifier"
     if not is_authority(certificate):

@@ -255,7 +255,7 @@ def refusal_answered(gateway: Gateway) -> Iterator[Found]:
         if not is_guarded(gateway, location):
             continue
         for one in location.in_force("error_page"):
-            *words, target = one.arguments
+            *words, target = one.arguments or ("",)
             codes = REFUSALS.intersection(words)
             change = next((word[1:] for word in words if word.startswith("=")), None)
             if not codes or change is None or change.startswith(("3", "4", "5")):
