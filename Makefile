@@ -42,12 +42,14 @@ generate: packages ## write the stacks that are checked in, and the pages of doc
 	@for lab in $(LABS); do $(MTLS_LAB) generate $$lab || exit $$?; done
 	@$(MTLS_LAB) $(CLIENTS_PAGE) > docs/clients.md.new && mv docs/clients.md.new docs/clients.md
 	@$(PYTHON) -m topology.report.reference > docs/topology.md.new && mv docs/topology.md.new docs/topology.md
+	@$(PYTHON) -m topology.report.linting > docs/lint.md.new && mv docs/lint.md.new docs/lint.md
 	@$(MTLS_LAB) schema > docs/topology.schema.json.new && mv docs/topology.schema.json.new docs/topology.schema.json
 
 generate-check: packages ## fail where a checked-in stack or page is not what it follows from
 	@for lab in $(LABS); do $(MTLS_LAB) generate --check $$lab || exit $$?; done
 	@$(MTLS_LAB) $(CLIENTS_PAGE) | diff docs/clients.md -
 	@$(PYTHON) -m topology.report.reference | diff docs/topology.md -
+	@$(PYTHON) -m topology.report.linting | diff docs/lint.md -
 	@$(MTLS_LAB) schema | diff docs/topology.schema.json -
 
 test: install lint generate-check ## everything: style, fast tests, labs brought up and proven

@@ -54,7 +54,7 @@ def words(command: Command, file: str) -> Iterator[str]:
     for parameter in command.params:
         is_option = parameter.opts[0].startswith("-")
         word = WORDS.get(command.name, {}).get(parameter.name) or ("word" if parameter.required else None)
-        if (parameter.metavar or "") == "TOPOLOGY" and is_option == ("--topology" in options):
+        if "TOPOLOGY" in (parameter.metavar or "") and is_option == ("--topology" in options):
             word = file
         if word:
             yield from (parameter.opts[0], word) if is_option else (word,)

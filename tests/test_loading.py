@@ -52,7 +52,7 @@ def test_the_two_host_lab_resolves() -> None:
     assert server.routes["/mtls/"] == Route(service="mtls", client_certificate="required", strip_prefix=True)
     assert client.client_certificates is None
     assert client.routes["/next/"].strip_prefix is False, "Next.js is built for its prefix"
-    assert client.routes["/mtls/"] == Route(host="server", to="/mtls/", identity="bro")
+    assert client.routes["/mtls/"] == Route(host="server", to="/mtls/", identity="bro", lends="everyone")
     assert (client.publish.http, client.publish.https) == (8080, 8443)
 
 
@@ -65,7 +65,7 @@ def test_the_pro_dev_lab_resolves() -> None:
     assert pro.client_certificates.verify == "always"
     assert laptop.tls is None
     assert (laptop.publish.http, laptop.publish.https) == (6080, None)
-    assert laptop.routes["/pro-dev-proxy/"] == Route(host="pro", to="/", identity="bro")
+    assert laptop.routes["/pro-dev-proxy/"] == Route(host="pro", to="/", identity="bro", lends="everyone")
 
 
 @pytest.mark.parametrize("file", sorted(LABS.glob("*.yaml")), ids=lambda file: file.stem)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, logs, trust
+from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, lint, logs, trust
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -23,6 +23,7 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab check                     every caller on every route, against what the topology says
   mtls-lab check --only 'server /mtls/*'
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
+  mtls-lab lint                      what makes the gateways weaker than they seem; also of any nginx.conf
   mtls-lab logs --request 5f0c...    one request's way through all gateways
   mtls-lab snippet java --host server --as bro
                                      code that calls a route, in Java or eight other languages
@@ -58,7 +59,7 @@ ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
 
 for command in (
     authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
-    deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
+    lint.lint, deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")

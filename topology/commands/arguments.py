@@ -6,11 +6,13 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from topology.description.wording import shown
 from topology.errors import CheckFailed, InvalidInput
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ Yes = Annotated[bool, typer.Option("--yes", help="do not ask; for scripts")]
 
 DEFAULT_TOPOLOGY = Path("topology.yaml")
 DEFAULT_OUT = Path("compose")
+SPAN = re.compile(r"\+?(\d+)([hdw])")
+UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 
 
@@ -41,6 +45,24 @@ def open_lab(topology: Path, out: Path, instance: str | None) -> Lab:
 def check_instance(instance: str | None) -> None:
     if instance is not None and not INSTANCE_NAME.fullmatch(instance):
         raise InvalidInput(f"--instance {instance}: at most 30 lower-case letters, digits and hyphens")
+
+
+def moment_to_come(text: str, now: datetime) -> datetime:
+    """The moment that `+90d`, or a date with or without a time, means; without a zone it is the caller's own.
+
+    Raises InvalidInput, for the past as well.
+    """
+    span = SPAN.fullmatch(text)
+    try:
+        found = now + timedelta(**{UNITS[span[2]]: int(span[1])}) if span else datetime.fromisoformat(text).astimezone()
+        late = found.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(
+            f"--at {shown(text)}: write how far ahead, such as +90d, +12h or +6w, or when, such as 2027-01-31"
+        ) from None
+    if late < now:
+        raise InvalidInput(f"--at {shown(text)}: is past; `mtls-lab check` tells what holds now")
+    return late
 
 
 def is_terminal() -> bool:

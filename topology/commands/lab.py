@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,15 @@ from topology.commands.arguments import (
     Json,
     Out,
     TopologyFile,
+    moment_to_come,
     open_lab,
     shown_progress,
 )
 from topology.errors import CheckFailed, InvalidInput, NoEngine
+
+if TYPE_CHECKING:
+    from topology.report.forecast import Ahead
+    from topology.runtime.lab import Lab
 
 
 def generate(
@@ -68,10 +73,12 @@ def up(
     lab = open_lab(topology, out, instance)
     with shown_progress() as progress:
         running = readiness.bring_up(lab, choose_ports=ports == "auto", progress=progress)
+    warned = ahead(lab)
     if as_json:
-        print(json.dumps(addresses.as_json(running), indent=2))
+        print(json.dumps(addresses.as_json(running) | warned.as_json(), indent=2))
     else:
         addresses.show(running)
+        print("", *warned.lines, sep="\n", end="\n" if warned.lines else "")
 
 
 def down(
@@ -100,21 +107,19 @@ def status(
     as_json: Json = False,
 ) -> None:
     """What runs, how it is, and where it listens."""
-    from topology.report import certificates as report
     from topology.report import condition
-    from topology.runtime import certificates, looking
+    from topology.runtime import looking
 
     lab = open_lab(topology, out, instance)
     seen = looking.survey(lab)
     if seen.lost.keys() >= lab.topology.hosts.keys():
         raise NoEngine(seen.reasons)
-    now = datetime.now(UTC)
-    warnings = report.warnings(certificates.look(lab, now), lab.folder, now)
+    warned = ahead(lab)
     if as_json:
-        print(json.dumps(condition.as_json(seen) | {"certificates": list(warnings)}, indent=2))
+        print(json.dumps(condition.as_json(seen) | warned.as_json(), indent=2))
     else:
         condition.show(seen)
-        print("\n".join(warnings), end="\n" if warnings else "")
+        print("\n".join(warned.lines), end="\n" if warned.lines else "")
     if seen.lost:
         raise NoEngine(seen.reasons)
 
@@ -126,15 +131,27 @@ def check(
     only: Annotated[str | None, typer.Option("--only", metavar="PATTERN", help="only cells whose id matches")] = None,
     every: Annotated[bool, typer.Option("--all", help="beyond the basic matrix: everything that is known")] = False,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="write JUnit XML, too")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="WHEN", help="what will have broken by then: +90d, or a date")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send every caller to every route of the running lab and compare with what the topology says."""
+    """Send every caller to every route of the running lab and compare with what the topology says.
+
+    With --at nothing is sent: it tells which certificates and revocation lists will have ended by then, and which
+    answers change with them, as long as nobody renews anything.
+    """
     from topology.generation import writing
     from topology.proof import checking, expectation, families
     from topology.report import matrix
     from topology.runtime import looking
 
     lab = open_lab(topology, out, instance)
+    if at is not None:
+        if every or junit is not None:
+            raise InvalidInput("--at: looks at the basic matrix and sends nothing; it goes with --only and --json")
+        check_ahead(lab, at, only, as_json=as_json)
+        return
     running = looking.running(lab)
     elsewhere = running.held_elsewhere
     with shown_progress() as progress:
@@ -150,3 +167,33 @@ def check(
         matrix.show(verdicts, left_out)
     if wrong := [verdict for verdict in verdicts if not verdict.ok]:
         raise CheckFailed(f"{len(wrong)} of {len(verdicts)} cells are wrong")
+
+
+def ahead(lab: Lab) -> Ahead:
+    """What those should know of a lab's certificates who did not ask."""
+    from topology.proof import forecasting
+    from topology.report import forecast
+    from topology.runtime import certificates
+
+    now = datetime.now(UTC)
+    entries = certificates.look(lab, now)
+    return forecast.ahead(entries, forecasting.next_break(lab.topology, entries), lab.folder, now)
+
+
+def check_ahead(lab: Lab, at: str, only: str | None, *, as_json: bool) -> None:
+    """What will have broken by a moment to come."""
+    from topology.proof import checking, expectation, forecasting
+    from topology.report import forecast as report
+    from topology.runtime import certificates
+
+    now = datetime.now(UTC)
+    then = moment_to_come(at, now)
+    dated = certificates.look(lab, now)
+    cells = checking.select(expectation.checks(lab.topology), only)
+    endings = forecasting.forecast(lab.topology, dated, then, cells, beyond=only is None)
+    if as_json:
+        print(json.dumps(report.as_json(endings, then), indent=2))
+    else:
+        report.show(endings, then, now, lab.topology, cells)
+    if any(ending.changes for ending in endings):
+        raise CheckFailed(report.summary(endings, then))

@@ -389,9 +389,12 @@ def crl(
 
 def crl_has_life_left(found: x509.CertificateRevocationList, now: datetime) -> bool:
     end = found.next_update_utc
-    return (
-        end is not None and end - now >= timedelta(days=CRL_DAYS) * LEFT_BEFORE_RENEWAL and found.last_update_utc <= now
-    )
+    return end is not None and now <= crl_renewal(end) and found.last_update_utc <= now
+
+
+def crl_renewal(end: datetime) -> datetime:
+    """After this moment a list of ours that ends then is issued anew."""
+    return end - timedelta(days=CRL_DAYS) * LEFT_BEFORE_RENEWAL
 
 
 # Leaves
@@ -725,7 +728,10 @@ def lasts_as_wanted(certificate: x509.Certificate, days: int, issuer: Issuer | N
 
 
 def has_life_left(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= renewal_of(certificate)
+
+
+def renewal_of(certificate: x509.Certificate) -> datetime:
+    """After this moment a certificate of ours is issued anew."""
     whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return (
-        certificate.not_valid_before_utc <= now and certificate.not_valid_after_utc - now >= whole * LEFT_BEFORE_RENEWAL
-    )
+    return certificate.not_valid_after_utc - whole * LEFT_BEFORE_RENEWAL

@@ -16,11 +16,13 @@ from topology.generation.certificates import (
     Layout,
     Wanted,
     crl_has_life_left,
+    crl_renewal,
     has_life_left,
     names_of,
     read_certificates,
     read_crls,
     read_key,
+    renewal_of,
     same_key,
     service_folder,
     signed_folder,
@@ -39,6 +41,9 @@ UNREADABLE = "unreadable"
 BROKEN = "broken"
 """An authority without the key or the certificate that belongs to it: nothing is issued until somebody decides."""
 
+ELSEWHERE = "held elsewhere"
+"""In the place of a service: the certificate of a key that is not here, and that no container here shows."""
+
 Revoked = frozenset[tuple[x509.Name, int]]
 """Issuer and serial of all that stands on a revocation list."""
 
@@ -48,7 +53,9 @@ class Entry:
     """One certificate or revocation list.
 
     name: of the authority, identity or host in the topology; path: below the lab's folder; start, end: None where
-    there is nothing to read; state: one of this module's words; note: what else a reader should know.
+    there is nothing to read; state: one of this module's words; note: what else a reader should know; service: of a
+    host's service with a certificate of its own, or ELSEWHERE; renewal: since when `up` makes a new one by itself, None
+    where somebody else has to.
     """
 
     kind: Kind
@@ -62,6 +69,8 @@ class Entry:
     start: datetime | None = None
     end: datetime | None = None
     note: str = ""
+    service: str = ""
+    renewal: datetime | None = None
 
     def days_left(self, now: datetime) -> int | None:
         """Whole days; negative after the end."""
@@ -109,7 +118,8 @@ def authorities(
         keys = {"certificate": "key.pem", "intermediate": "intermediate-key.pem"}
         for name in names:
             wrong = broken(files.get(f"{folder}/{name}.pem"), files.get(f"{folder}/{keys[name]}"))
-            entry = certificate("authority", ours.name, f"{folder}/{name}.pem", files, now, revoked, wrong)
+            path = f"{folder}/{name}.pem"
+            entry = certificate("authority", ours.name, path, files, now, revoked, wrong, renewed=not wrong)
             yield replace(entry, state=BROKEN) if wrong else entry
     for theirs in wanted.given_authorities:
         path = f"{layout.authorities}/{theirs.name}/certificate.pem"
@@ -140,7 +150,8 @@ def identities(
     for one in wanted.identities:
         folder = f"{layout.identities}/{one.name}"
         note = "key held elsewhere" if f"{folder}/request.pem" in files else ""
-        entry = certificate("identity", one.name, f"{folder}/certificate.pem", files, now, revoked, note)
+        path = f"{folder}/certificate.pem"
+        entry = certificate("identity", one.name, path, files, now, revoked, note, renewed=True)
         if one.revoked and entry.state in (OK, DUE):
             entry = replace(entry, state=REVOKED, note="the list that says so is not issued yet")
         yield entry
@@ -157,12 +168,13 @@ def servers(
         note = ""
         if one.service is not None:
             folder, note = service_folder(layout, one.host, one.service), f"service {one.service}"
-        yield certificate("server", one.host, f"{folder}/server.pem", files, now, revoked, note)
+        path = f"{folder}/server.pem"
+        yield certificate("server", one.host, path, files, now, revoked, note, service=one.service or "", renewed=True)
     for authority in wanted.authorities:
         folder = f"{signed_folder(layout, authority.name)}/"
         for path in sorted(path for path in files if path.startswith(folder)):
             host = path.removeprefix(folder).rpartition("-")[0]
-            yield certificate("server", host, path, files, now, revoked, "key held elsewhere")
+            yield certificate("server", host, path, files, now, revoked, "key held elsewhere", service=ELSEWHERE)
 
 
 def certificate(
@@ -174,11 +186,14 @@ def certificate(
     revoked: Revoked,
     note: str = "",
     position: int = 0,
+    *,
+    service: str = "",
+    renewed: bool = False,
 ) -> Entry:
-    """One certificate of a file.  position: which of them, from 0."""
+    """One certificate of a file.  position: which of them, from 0; renewed: whether `up` does that."""
     found = read_certificates(files.get(path, b""))[position:]
     if not found:
-        return Entry(kind, name, path, UNREADABLE if path in files else MISSING, note=note)
+        return Entry(kind, name, path, UNREADABLE if path in files else MISSING, note=note, service=service)
     one = found[0]
     return Entry(
         kind=kind,
@@ -192,6 +207,8 @@ def certificate(
         start=one.not_valid_before_utc,
         end=one.not_valid_after_utc,
         note=note,
+        service=service,
+        renewal=renewal_of(one) if renewed else None,
     )
 
 
@@ -219,7 +236,8 @@ def crls(wanted: Wanted, files: Mapping[str, bytes], now: datetime, layout: Layo
         signers = [one for name in ("certificate", "intermediate")
                    for one in read_certificates(files.get(f"{folder}/{name}.pem", b""))]  # fmt: skip
         reserved = {issuing.reserved_revoked_serial(one) for one in signers}
-        yield from lists_of(ours.name, f"{folder}/crl.pem", files, now, crl_has_life_left, reserved)
+        path = f"{folder}/crl.pem"
+        yield from lists_of(ours.name, path, files, now, crl_has_life_left, reserved, renewed=True)
     for theirs in wanted.given_authorities:
         if theirs.crl:
             path = f"{layout.authorities}/{theirs.name}/crl.pem"
@@ -238,6 +256,8 @@ def lists_of(
     now: datetime,
     has_life_left: Callable[[x509.CertificateRevocationList, datetime], bool],
     reserved: Collection[int] = (),
+    *,
+    renewed: bool = False,
 ) -> Iterator[Entry]:
     """The revocation lists of one file.  reserved: serials on them that belong to no certificate."""
     found = read_crls(files.get(path, b""))
@@ -256,4 +276,5 @@ def lists_of(
             start=one.last_update_utc,
             end=end,
             note=f"{len(serials)} revoked",
+            renewal=crl_renewal(end) if renewed and end is not None else None,
         )

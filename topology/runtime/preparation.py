@@ -139,7 +139,7 @@ def variables(task: Task, host: str, surroundings: Surroundings) -> dict[str, st
 
 def common_variables(lab: Lab, host: str, internet: Network) -> dict[str, str]:
     """What every Compose file takes from outside."""
-    user, group = gateway_owner() or (os.geteuid(), os.getegid())
+    user, group = gateway_user()
     return {
         "MTLS_LAB_USER": f"{user}:{group}",
         "MTLS_LAB_INSTANCE": lab.instance or "",
@@ -164,6 +164,11 @@ def port_variables(topology: Topology, host: str) -> dict[str, str]:
 def gateway_owner() -> tuple[int, int] | None:
     """A key is readable by its owner alone, and a container without capabilities cannot get around that."""
     return (planning.UNPRIVILEGED_USER, planning.UNPRIVILEGED_USER) if os.geteuid() == 0 else None
+
+
+def gateway_user() -> tuple[int, int]:
+    """User and group that gateways run as on this machine."""
+    return gateway_owner() or (os.geteuid(), os.getegid())
 
 
 def passed_ports(topology: Topology, host: str) -> tuple[int, ...]:

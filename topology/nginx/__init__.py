@@ -1,0 +1,1 @@
+"""nginx configurations as nginx itself takes them: read with their places, includes followed, inheritance resolved."""
