@@ -6,6 +6,8 @@ Host header, and when it verifies the server's certificate against the one autho
 
 from __future__ import annotations
 
+import http.client
+import socket
 import ssl
 import tempfile
 import time
@@ -18,7 +20,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from requests.adapters import HTTPAdapter
@@ -33,7 +34,7 @@ from topology.pki.drafting import Papers
 from topology.pki.issuing import Credential, Issuer, PrivateKey
 from topology.proof import callers
 from topology.proof.expectation import Caller, Check
-from topology.runtime.running import Endpoint, RunningLab
+from topology.runtime.running import RunningLab
 
 TIMEOUT_SECONDS = 10
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -159,28 +160,34 @@ def probe(check: Check, lab: RunningLab, shown: Mapping[Caller, Files]) -> Obser
     if port is None:
         return Observation(None, "not published", f"{check.host} has no such port", "", 0)
     context = None if plain else tls_context(lab.anchor(check.host), shown.get(check.shown), check.tls)
-    url = f"{'http' if plain else 'https'}://{host.domain}:{port}{check.path}"
-    return request(url, endpoint, context)
+    return request(endpoint.address, port, host.domain, check.path, context)
 
 
-def request(url: str, endpoint: Endpoint, context: ssl.SSLContext | None) -> Observation:
+def request(address: str, port: int, name: str, path: str, context: ssl.SSLContext | None) -> Observation:
+    """One GET, as plainly as it can be sent: a check has thousands of them.  name: whom TLS and HTTP ask for."""
     request_id = str(uuid.uuid4())
     began = time.monotonic()
     status, failure, detail = None, "", ""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount(url, Direct(endpoint.address, context))
-        try:
-            answer = session.get(
-                url,
-                headers={"X-Request-ID": request_id, "Connection": "close"},
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
-            )
-            status, detail = answer.status_code, answer.text[:300]
-        except requests.RequestException as error:
-            failure, detail = named_failure(error)
+    try:
+        with connected(address, port, name, context) as connection:
+            connection.request("GET", path, headers={"X-Request-ID": request_id, "Connection": "close"})
+            with connection.getresponse() as answer:
+                status, detail = answer.status, answer.read().decode(errors="replace")[:300]
+    except (OSError, http.client.HTTPException) as error:
+        failure, detail = named_failure(error)
     return Observation(status, failure, detail, request_id, time.monotonic() - began)
+
+
+@contextmanager
+def connected(
+    address: str, port: int, name: str, context: ssl.SSLContext | None
+) -> Iterator[http.client.HTTPConnection]:
+    """A connection to an address under a name; raises OSError where there is none to be had."""
+    connection = http.client.HTTPConnection(name, port)
+    raw = socket.create_connection((address, port), timeout=TIMEOUT_SECONDS)
+    with context.wrap_socket(raw, server_hostname=name) if context is not None else raw as encrypted:
+        connection.sock = encrypted
+        yield connection
 
 
 def tls_context(anchor: Path, shown: Files | None, version: str) -> ssl.SSLContext:
@@ -214,7 +221,7 @@ def named_failure(error: BaseException) -> tuple[str, str]:
         return "handshake refused", detail
     if any(isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in causes):
         return "connection reset", detail
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, TimeoutError):
         return "timeout", detail
     return "no connection", detail
 
