@@ -70,8 +70,7 @@ def leaf(
     subject: x509.Name, names: list[x509.GeneralName], signer: Issuer, purpose: ObjectIdentifier, now: datetime
 ) -> Draft:
     key = key_of(ec.generate_private_key(ec.SECP256R1()))
-    end = min(now + LIFE, signer.certificate.not_valid_after_utc)
-    draft = Draft(subject, key, signer, now - BACKDATED, end, x509.random_serial_number(), (), signer.chain)
+    draft = Draft(subject, key, signer, now - BACKDATED, now + LIFE, x509.random_serial_number(), (), signer.chain)
     for value, critical in (
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (issuing.key_usage(), True),
@@ -86,8 +85,8 @@ def leaf(
 
 def authority(name: x509.Name, key: Key, signer: Issuer, scene: Scene) -> Draft:
     """As a sound authority would certify another one."""
-    life = min(scene.now + LIFE, signer.certificate.not_valid_after_utc)
-    draft = Draft(name, key, signer, scene.now - BACKDATED, life, x509.random_serial_number(), (), ())
+    start, end = scene.now - BACKDATED, scene.now + LIFE
+    draft = Draft(name, key, signer, start, end, x509.random_serial_number(), ())
     for value, critical in (
         (x509.BasicConstraints(ca=True, path_length=None), True),
         (issuing.key_usage(certificates=True), True),
@@ -97,7 +96,11 @@ def authority(name: x509.Name, key: Key, signer: Issuer, scene: Scene) -> Draft:
     return signed_by(draft, signer)
 
 
-# Names
+def changed(**changes: object) -> Forger:
+    return lambda scene: replace(good(scene), **changes)  # type: ignore[arg-type]
+
+
+# What it is called
 
 
 def named(*parts: tuple[ObjectIdentifier, str]) -> Forger:
@@ -125,7 +128,7 @@ def two_names_in_one_part(scene: Scene) -> Draft:
     return replace(good(scene), subject=x509.Name([together]))
 
 
-# Impostors: authorities that are called what the real one is called
+# Of whom it is: impostors are authorities that are called what the real one is called
 
 
 def impostor(scene: Scene) -> Issuer:
@@ -152,7 +155,9 @@ def of_an_impostor_who_is_shown_too(scene: Scene) -> Draft:
     return replace(draft, shown=(draft.signer.certificate,))
 
 
-# Servers' certificates
+def with_the_identifier_of_a_stranger(scene: Scene) -> Draft:
+    stranger = issuing.new_key("ecdsa-p256").public_key()
+    return extended(good(scene), x509.AuthorityKeyIdentifier.from_issuer_public_key(stranger))
 
 
 def of_the_server(scene: Scene) -> Draft:
@@ -171,7 +176,11 @@ def servers(scene: Scene) -> Issuer:
     return scene.servers
 
 
-# Extensions
+def outliving(scene: Scene) -> Draft:
+    return replace(good(scene), end=max(scene.leaves.certificate.not_valid_after_utc, scene.now) + LIFE)
+
+
+# What it is for
 
 
 def purposes(*wanted: ObjectIdentifier, critical: bool = False) -> Forger:
@@ -209,7 +218,7 @@ def an_authority_s_own(scene: Scene) -> Draft:
     return stripped(draft, x509.ExtendedKeyUsage)
 
 
-# Chains
+# What lies between it and the root
 
 
 def bridge(scene: Scene, change: Callable[[Draft], Draft] = lambda draft: draft) -> Issuer:
@@ -224,14 +233,44 @@ def below(change: Callable[[Draft], Draft] = lambda draft: draft) -> Forger:
     return lambda scene: signed_by(good(scene), bridge(scene, change))
 
 
+def below_changed(**changes: object) -> Forger:
+    return below(lambda draft: replace(draft, **changes))  # type: ignore[arg-type]
+
+
+def below_an_expired_one(scene: Scene) -> Draft:
+    return below_changed(start=scene.now - LIFE, end=scene.now - BACKDATED)(scene)
+
+
+def below_one_of_tomorrow(scene: Scene) -> Draft:
+    return below_changed(start=scene.now + timedelta(days=1))(scene)
+
+
 def below_a_revoked_one(scene: Scene) -> Draft:
     serial = issuing.reserved_revoked_serial(scene.root.certificate)
     return below(lambda draft: replace(draft, serial=serial))(scene)
 
 
+def below_no_authority(scene: Scene) -> Draft:
+    not_one = x509.BasicConstraints(ca=False, path_length=None)
+    return below(lambda draft: extended(draft, not_one, critical=True))(scene)
+
+
+def below_one_that_may_not_sign(scene: Scene) -> Draft:
+    lists_alone = usage("crl_sign", "digital_signature")
+    return below(lambda draft: extended(draft, lists_alone, critical=True))(scene)
+
+
+def below_one_for_servers(scene: Scene) -> Draft:
+    return below(lambda draft: extended(draft, x509.ExtendedKeyUsage([SERVER_AUTH])))(scene)
+
+
 def below_one_that_excludes_it(scene: Scene) -> Draft:
     excluded = [x509.DirectoryName(issuing.client_subject(scene.common_name))]
     return below(lambda draft: extended(draft, x509.NameConstraints(None, excluded), critical=True))(scene)
+
+
+def without_the_intermediate(scene: Scene) -> Draft:
+    return replace(below()(scene), shown=())
 
 
 def below_one_without_a_list(scene: Scene) -> Draft:
@@ -283,7 +322,7 @@ def with_junk(scene: Scene) -> Draft:
     return replace(draft, shown=(*draft.shown, *junk))
 
 
-# Keys
+# What it is made of
 
 
 @cache
@@ -300,49 +339,6 @@ def held(find: Callable[[], Key]) -> Forger:
         return extended(replace(good(scene), key=key), x509.SubjectKeyIdentifier.from_public_key(key.public))
 
     return forge
-
-
-def changed(**changes: object) -> Forger:
-    return lambda scene: replace(good(scene), **changes)  # type: ignore[arg-type]
-
-
-def below_changed(**changes: object) -> Forger:
-    return below(lambda draft: replace(draft, **changes))  # type: ignore[arg-type]
-
-
-def with_the_identifier_of_a_stranger(scene: Scene) -> Draft:
-    stranger = issuing.new_key("ecdsa-p256").public_key()
-    return extended(good(scene), x509.AuthorityKeyIdentifier.from_issuer_public_key(stranger))
-
-
-def outliving(scene: Scene) -> Draft:
-    return replace(good(scene), end=scene.leaves.certificate.not_valid_after_utc + LIFE)
-
-
-def below_an_expired_one(scene: Scene) -> Draft:
-    return below_changed(start=scene.now - LIFE, end=scene.now - BACKDATED)(scene)
-
-
-def below_one_of_tomorrow(scene: Scene) -> Draft:
-    return below_changed(start=scene.now + timedelta(days=1))(scene)
-
-
-def below_no_authority(scene: Scene) -> Draft:
-    not_one = x509.BasicConstraints(ca=False, path_length=None)
-    return below(lambda draft: extended(draft, not_one, critical=True))(scene)
-
-
-def below_one_that_may_not_sign(scene: Scene) -> Draft:
-    lists_alone = usage("crl_sign", "digital_signature")
-    return below(lambda draft: extended(draft, lists_alone, critical=True))(scene)
-
-
-def below_one_for_servers(scene: Scene) -> Draft:
-    return below(lambda draft: extended(draft, x509.ExtendedKeyUsage([SERVER_AUTH])))(scene)
-
-
-def without_the_intermediate(scene: Scene) -> Draft:
-    return replace(below()(scene), shown=())
 
 
 ANY_PURPOSE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
