@@ -277,3 +277,12 @@ def test_without_identities_there_is_nobody_to_imitate() -> None:
 
     assert callers.checks(lab) == ()
     assert left_out(lab) == {"there is no identity to imitate: every kind of certificate"}
+
+
+def test_the_page_of_callers_says_the_same() -> None:
+    page = (LABS.parents[1] / "docs" / "callers.md").read_text()
+    taken_for = {"ITSELF": "the identity", "ANOTHER": "somebody else", "BAD": "bad", "BROKEN": "no handshake"}
+    rows = [f"| `{name}` | {taken_for[kind.worth.name]} | {kind.why} |" for name, kind in KINDS.items()]
+
+    assert "\n".join(rows) in page
+    assert f"adds {len(KINDS)} kinds" in page
