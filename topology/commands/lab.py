@@ -157,7 +157,7 @@ def check(
     with shown_progress() as progress:
         checks = (families.checks if every else expectation.checks)(lab.topology, elsewhere)
         verdicts = checking.run(checks, running, only=only, progress=progress.detail, probes=families.PROBES)
-    left_out = expectation.left_out(lab.topology, elsewhere)
+    left_out = (families if every else expectation).left_out(lab.topology, elsewhere)
     if junit is not None:
         writing.write(junit, matrix.junit(verdicts).encode())
     if as_json:

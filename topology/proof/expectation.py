@@ -43,12 +43,14 @@ class Caller:
     """Somebody who calls.  identity: whom the certificate names; flaw: what is wrong with it; empty for nothing.
 
     authority: who signed it.  Where that is not the identity's own authority, it is somebody else of the same name.
+    host: whose server's certificate, or whose servers' authority, is misused, where that is the flaw.
     """
 
     name: str = NOBODY
     identity: str | None = None
     flaw: str = ""
     authority: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,11 @@ def trusted(host: Host) -> tuple[str, ...]:
 
 def answers(topology: Topology, host: Host, prefix: str, caller: Caller) -> Iterator[tuple[str, Answer]]:
     """(path, answer) for a route: one, or one for each route that lies behind it on another host."""
-    route = host.routes[prefix]
-    own = at_gateway(topology, host, route, caller)
+    return answers_behind(topology, host, prefix, at_gateway(topology, host, host.routes[prefix], caller))
+
+
+def answers_behind(topology: Topology, host: Host, prefix: str, own: Answer) -> Iterator[tuple[str, Answer]]:
+    """The same, for somebody to whom the gateway's own answer is known."""
     for path, beyond in destinations(topology, host, prefix):
         if not own.passed:
             yield path, own
@@ -315,7 +320,11 @@ class Arrival:
 
 def at_gateway(topology: Topology, host: Host, route: Route, caller: Caller) -> Answer:
     """A gateway's own answer to a caller from outside, before anything behind it is asked."""
-    arrival = Arrival(topology, host, route, caller, standing_of(host, caller))
+    return ruled(Arrival(topology, host, route, caller, standing_of(host, caller)))
+
+
+def ruled(arrival: Arrival) -> Answer:
+    """What the rules say to somebody who has arrived."""
     for refuses, status in REFUSALS:
         if refuses(arrival):
             return Answer(status, sentence(refuses))

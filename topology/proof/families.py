@@ -10,21 +10,26 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from topology.description.model import Topology
-from topology.proof import expectation, probing
+from topology.proof import callers, expectation, probing
 from topology.proof.checking import Probe
-from topology.proof.expectation import Check
+from topology.proof.expectation import Check, LeftOut
 
 
 @dataclass(frozen=True)
 class Family:
-    """checks: (topology, identities whose key is held elsewhere) -> cells; their `family` names this one."""
+    """checks: (topology, identities whose key is held elsewhere) -> cells; their `family` names this one.
+
+    left_out: the same -> what there are no cells for, and why.
+    """
 
     checks: Callable[[Topology, Collection[str]], tuple[Check, ...]]
     probe: Probe
+    left_out: Callable[[Topology, Collection[str]], tuple[LeftOut, ...]] = lambda topology, elsewhere: ()  # noqa: ARG005
 
 
 FAMILIES: Mapping[str, Family] = {
-    "route": Family(expectation.checks, probing.probe),
+    "route": Family(expectation.checks, probing.probe, expectation.left_out),
+    "caller": Family(callers.checks, probing.probe, callers.left_out),
 }
 """Name -> family, in the order in which they are checked."""
 
@@ -34,3 +39,8 @@ PROBES: Mapping[str, Probe] = {name: family.probe for name, family in FAMILIES.i
 def checks(topology: Topology, elsewhere: Collection[str] = ()) -> tuple[Check, ...]:
     """Every cell of every family."""
     return tuple(check for family in FAMILIES.values() for check in family.checks(topology, elsewhere))
+
+
+def left_out(topology: Topology, elsewhere: Collection[str] = ()) -> tuple[LeftOut, ...]:
+    """What no family has cells for, and why."""
+    return tuple(one for family in FAMILIES.values() for one in family.left_out(topology, elsewhere))

@@ -6,6 +6,8 @@ Host header, and when it verifies the server's certificate against the one autho
 
 from __future__ import annotations
 
+import http.client
+import socket
 import ssl
 import tempfile
 import time
@@ -18,7 +20,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from requests.adapters import HTTPAdapter
@@ -28,10 +29,12 @@ from urllib3.poolmanager import PoolManager
 from urllib3.util.connection import create_connection
 
 from topology.errors import NotReady
-from topology.pki import forging
+from topology.pki import forging, zoo
+from topology.pki.drafting import Papers
 from topology.pki.issuing import Credential, Issuer, PrivateKey
+from topology.proof import callers
 from topology.proof.expectation import Caller, Check
-from topology.runtime.running import Endpoint, RunningLab
+from topology.runtime.running import RunningLab
 
 TIMEOUT_SECONDS = 10
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -50,10 +53,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class Files:
-    """A caller's certificate and key as files, which is how TLS libraries take them."""
+    """A caller's certificate and key as files, which is how TLS libraries take them.
+
+    weak: they are below the security level that this side's library insists on.
+    """
 
     certificate: Path
     key: Path
+    weak: bool = False
 
 
 # Certificates to show
@@ -79,34 +86,64 @@ def files_of(caller: Caller, lab: RunningLab, folder: Path, number: int, now: da
             raise NotReady(f"{own} has no certificate and key; run `mtls-lab up` to issue them")
         return found
     credential = made(caller, lab, now)
-    files = Files(folder / f"{number}.pem", folder / f"{number}.key")
+    files = Files(folder / f"{number}.pem", folder / f"{number}.key", caller.flaw in zoo.WEAK)
     files.certificate.write_bytes(credential.certificate_pem())
     files.key.touch(0o600)
     files.key.write_bytes(credential.key_pem())
     return files
 
 
-def made(caller: Caller, lab: RunningLab, now: datetime) -> Credential:
+def made(caller: Caller, lab: RunningLab, now: datetime) -> Credential | Papers:
     """A certificate that the topology does not give out: flawed, or the same name from another authority."""
+    if caller.flaw in zoo.KINDS:
+        return zoo.show(caller.flaw, scene(caller, lab, now))
     identity = lab.topology.identities[caller.identity or ""]
     forger = forging.FORGERS[caller.flaw] if caller.flaw else forging.genuine
     return forger(authority(lab, caller.authority), identity.common_name, identity.san, now)
 
 
+def scene(caller: Caller, lab: RunningLab, now: datetime) -> zoo.Scene:
+    """What a forger has to work with who imitates the caller's identity."""
+    identity = lab.topology.identities[caller.identity or ""]
+    host = lab.topology.hosts.get(caller.host)
+    return zoo.Scene(
+        root=root(lab, caller.authority),
+        leaves=authority(lab, caller.authority),
+        servers=authority(lab, callers.servers_authority(lab.topology, host)) if host is not None else None,
+        domain=host.domain if host is not None else "",
+        common_name=identity.common_name,
+        san=identity.san,
+        now=now,
+    )
+
+
 def authority(lab: RunningLab, name: str) -> Issuer:
     """The issuer of an authority's leaves, with its key."""
-    folder = lab.authorities / name
-    stem = "intermediate" if lab.topology.authorities[name].intermediate else None
-    certificate_path = folder / (f"{stem}.pem" if stem else "certificate.pem")
-    key_path = folder / (f"{stem}-key.pem" if stem else "key.pem")
+    if not lab.topology.authorities[name].intermediate:
+        return root(lab, name)
+    found = issuer(lab.authorities / name, "intermediate.pem", "intermediate-key.pem")
+    return Issuer(found.certificate, found.key, (found.certificate,))
+
+
+def root(lab: RunningLab, name: str) -> Issuer:
+    """An authority's root, with its key."""
+    return issuer(lab.authorities / name, "certificate.pem", "key.pem")
+
+
+def issuer(folder: Path, certificate: str, key: str) -> Issuer:
     try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = serialization.load_pem_private_key(key_path.read_bytes(), None)
-    except (OSError, ValueError) as error:
+        return read_issuer((folder / certificate).read_bytes(), (folder / key).read_bytes())
+    except (OSError, ValueError, TypeError) as error:
         raise NotReady(f"{folder}: the authority cannot be read ({error}); run `mtls-lab up` to issue it") from error
-    if not isinstance(key, PrivateKey):
-        raise NotReady(f"{key_path}: not a kind of key that an authority here can have")
-    return Issuer(certificate, key, (certificate,) if stem else ())
+
+
+@lru_cache(maxsize=64)
+def read_issuer(certificate: bytes, key: bytes) -> Issuer:
+    """An authority from PEM.  ValueError or TypeError where it cannot be one."""
+    read = serialization.load_pem_private_key(key, None)  # which proves large RSA keys to be ones, and takes its time
+    if not isinstance(read, PrivateKey):
+        raise TypeError("not a kind of key that an authority here can have")
+    return Issuer(x509.load_pem_x509_certificate(certificate), read)
 
 
 # Requests
@@ -123,28 +160,34 @@ def probe(check: Check, lab: RunningLab, shown: Mapping[Caller, Files]) -> Obser
     if port is None:
         return Observation(None, "not published", f"{check.host} has no such port", "", 0)
     context = None if plain else tls_context(lab.anchor(check.host), shown.get(check.shown), check.tls)
-    url = f"{'http' if plain else 'https'}://{host.domain}:{port}{check.path}"
-    return request(url, endpoint, context)
+    return request(endpoint.address, port, host.domain, check.path, context)
 
 
-def request(url: str, endpoint: Endpoint, context: ssl.SSLContext | None) -> Observation:
+def request(address: str, port: int, name: str, path: str, context: ssl.SSLContext | None) -> Observation:
+    """One GET, as plainly as it can be sent: a check has thousands of them.  name: whom TLS and HTTP ask for."""
     request_id = str(uuid.uuid4())
     began = time.monotonic()
     status, failure, detail = None, "", ""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount(url, Direct(endpoint.address, context))
-        try:
-            answer = session.get(
-                url,
-                headers={"X-Request-ID": request_id, "Connection": "close"},
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
-            )
-            status, detail = answer.status_code, answer.text[:300]
-        except requests.RequestException as error:
-            failure, detail = named_failure(error)
+    try:
+        with connected(address, port, name, context) as connection:
+            connection.request("GET", path, headers={"X-Request-ID": request_id, "Connection": "close"})
+            with connection.getresponse() as answer:
+                status, detail = answer.status, answer.read().decode(errors="replace")[:300]
+    except (OSError, http.client.HTTPException) as error:
+        failure, detail = named_failure(error)
     return Observation(status, failure, detail, request_id, time.monotonic() - began)
+
+
+@contextmanager
+def connected(
+    address: str, port: int, name: str, context: ssl.SSLContext | None
+) -> Iterator[http.client.HTTPConnection]:
+    """A connection to an address under a name; raises OSError where there is none to be had."""
+    connection = http.client.HTTPConnection(name, port)
+    raw = socket.create_connection((address, port), timeout=TIMEOUT_SECONDS)
+    with context.wrap_socket(raw, server_hostname=name) if context is not None else raw as encrypted:
+        connection.sock = encrypted
+        yield connection
 
 
 def tls_context(anchor: Path, shown: Files | None, version: str) -> ssl.SSLContext:
@@ -161,6 +204,8 @@ def cached_context(anchor: str, shown: Files | None, version: str) -> ssl.SSLCon
     context = ssl.create_default_context(cadata=anchor)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.minimum_version = context.maximum_version = VERSIONS[version]
+    if shown is not None and shown.weak:
+        context.set_ciphers("DEFAULT@SECLEVEL=0")
     if shown is not None:
         context.load_cert_chain(shown.certificate, shown.key)
     return context
@@ -176,7 +221,7 @@ def named_failure(error: BaseException) -> tuple[str, str]:
         return "handshake refused", detail
     if any(isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in causes):
         return "connection reset", detail
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, TimeoutError):
         return "timeout", detail
     return "no connection", detail
 
