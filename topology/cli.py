@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, lint, logs, trust
-from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
+from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NoEngine, NotReady, reason
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
 
@@ -55,7 +55,9 @@ def options(
 
 
 INTERRUPTED = 130
-ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
+ENGINE_LIBRARY, ITS_CARRIERS = "docker.", ("requests.", "urllib3.")
+"""The client's own errors are the engine's answers; those of the libraries that carry its requests mean that there was
+no answer."""
 
 for command in (
     authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
@@ -71,8 +73,12 @@ def accident(error: Exception) -> tuple[str, int] | None:
 
     The engine's libraries are not imported for this: where they failed, they are there.
     """
-    if type(error).__module__.startswith(ENGINE_LIBRARIES):
-        return f"the Docker engine refused, or went away: {error}", NotReady.exit_code
+    origin = type(error).__module__
+    if origin.startswith(ITS_CARRIERS):
+        again = "start it, and run the same command again: it goes on from what is there"
+        return f"the Docker engine went away ({reason(error)}); {again}", NoEngine.exit_code
+    if origin.startswith(ENGINE_LIBRARY):
+        return f"the Docker engine refused: {error}", NotReady.exit_code
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", CheckFailed.exit_code

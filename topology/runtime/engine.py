@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topology.errors import NoEngine
+from topology.errors import NoEngine, reason
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -131,13 +131,6 @@ def passed_over() -> tuple[str, str] | None:
         return None
     host = str(getattr(context, "Host", ""))
     return (str(context.Name), host) if host.startswith("ssh://") else None
-
-
-def reason(error: BaseException) -> str:
-    """The innermost cause: the client wraps what the system said several times."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 @cache
