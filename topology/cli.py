@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -126,3 +130,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def run() -> int:
+    """The process: `main`, and after an interruption the end of it, at once.
+
+    Where Ctrl-C was typed more than once, the threads that it did not wait for may still ask the engine for something.
+    Python would wait for them, and take one more Ctrl-C for an error in its own ending.
+    """
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while `main` said that it was interrupted
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        atexit._run_exitfuncs()  # noqa: SLF001 - the public way to these is the ending that waits
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code

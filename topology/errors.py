@@ -70,6 +70,8 @@ def reason(error: BaseException) -> str:
 
     What this program said before, and was about to tell when this error came in between, is no cause of it.
     """
-    while (inner := error.__cause__ or error.__context__) and not isinstance(inner, LabError | KeyboardInterrupt):
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        if isinstance(inner, LabError | KeyboardInterrupt):
+            break
         error = inner
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INSTALL_HINT = (
     "install Docker (macOS and Windows: Docker Desktop; Debian and Ubuntu: `apt-get install docker.io`) and start it"
 )
+RIGHT_HINT = "you have no right to use it; `mtls-lab doctor` says how to get that"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST_COMPOSE = (2, 20)
 COMPOSE_OF_OVERRIDES = (2, 24, 4)
@@ -43,7 +44,8 @@ def connect() -> DockerClient:
     try:
         return usable(host, docker.from_env if os.environ.get("DOCKER_HOST") else partial(docker.DockerClient, host))
     except NoEngine as error:
-        raise NoEngine(f"{error}; {INSTALL_HINT}") from error
+        hint = RIGHT_HINT if "Permission denied" in str(error) else INSTALL_HINT
+        raise NoEngine(f"{error}; {hint}") from error
 
 
 def address() -> str:
