@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
@@ -183,13 +184,12 @@ def test_an_engine_that_goes_away_is_exit_3_and_one_line_with_what_the_system_sa
         except OSError as error:
             raise requests.exceptions.ConnectionError("Connection aborted.") from error
 
-    def go_away(*_: object) -> None:
-        try:
+    def fail(*_: object) -> None:
+        with ExitStack() as tidying:
+            tidying.callback(refuse)
             raise NotReady("Compose failed")
-        except NotReady:
-            refuse()
 
-    monkeypatch.setattr(lab, "open_lab", go_away)
+    monkeypatch.setattr(lab, "open_lab", fail)
 
     assert cli.main(["up", TWO_HOST]) == 3
     assert capsys.readouterr().err == (
