@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from tests.test_generation import LABS
 from topology import cli
 from topology.commands import lab
+from topology.errors import NotReady
 from topology.runtime import engine
 
 TWO_HOST = str(LABS / "two-host.yaml")
@@ -166,3 +170,65 @@ def test_an_interruption_is_exit_130(capsys: pytest.CaptureFixture[str], monkeyp
 
     assert cli.main(["generate", TWO_HOST]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_engine_that_goes_away_is_exit_3_and_one_line_with_what_the_system_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another error was about to be told, and could not be tidied up after."""
+    import requests
+
+    def refuse() -> None:
+        try:
+            raise ConnectionRefusedError(111, "Connection refused")
+        except OSError as error:
+            raise requests.exceptions.ConnectionError("Connection aborted.") from error
+
+    def fail(*_: object) -> None:
+        with ExitStack() as tidying:
+            tidying.callback(refuse)
+            raise NotReady("Compose failed")
+
+    monkeypatch.setattr(lab, "open_lab", fail)
+
+    assert cli.main(["up", TWO_HOST]) == 3
+    assert capsys.readouterr().err == (
+        "the Docker engine went away ([Errno 111] Connection refused); "
+        "start it, and run the same command again: it goes on from what is there\n"
+    )
+
+
+WAITING_FOR_EVER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from topology import cli
+from topology.commands import lab
+
+def wait(*_):
+    with ThreadPoolExecutor() as pool:
+        pool.submit(Event().wait)
+        print("waiting", flush=True)
+
+lab.open_lab = wait
+sys.exit(cli.run())
+"""
+
+
+def test_whoever_types_ctrl_c_until_it_ends_gets_130_and_no_traceback() -> None:
+    """Although a thread still waits for an engine that does not answer."""
+    command = [sys.executable, "-c", WAITING_FOR_EVER, "down", TWO_HOST]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        for _ in range(100):
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                break
+        else:
+            process.kill()
+        told = process.communicate()[1]
+
+    assert process.returncode == 130
+    assert told.splitlines() == ["interrupted"]

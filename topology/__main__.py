@@ -2,7 +2,7 @@
 
 import sys
 
-from topology.cli import main
+from topology.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -12,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, lint, logs, trust
-from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NotReady
+from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NoEngine, NotReady, reason
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
 
@@ -55,7 +59,9 @@ def options(
 
 
 INTERRUPTED = 130
-ENGINE_LIBRARIES = ("docker.", "requests.", "urllib3.")
+ENGINE_LIBRARY, ITS_CARRIERS = "docker.", ("requests.", "urllib3.")
+"""The client's own errors are the engine's answers; those of the libraries that carry its requests mean that there was
+no answer."""
 
 for command in (
     authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
@@ -71,8 +77,12 @@ def accident(error: Exception) -> tuple[str, int] | None:
 
     The engine's libraries are not imported for this: where they failed, they are there.
     """
-    if type(error).__module__.startswith(ENGINE_LIBRARIES):
-        return f"the Docker engine refused, or went away: {error}", NotReady.exit_code
+    origin = type(error).__module__
+    if origin.startswith(ITS_CARRIERS):
+        again = "start it, and run the same command again: it goes on from what is there"
+        return f"the Docker engine went away ({reason(error)}); {again}", NoEngine.exit_code
+    if origin.startswith(ENGINE_LIBRARY):
+        return f"the Docker engine refused: {error}", NotReady.exit_code
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}", CheckFailed.exit_code
@@ -120,3 +130,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:
         print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def run() -> int:
+    """The process: `main`, and after an interruption the end of it, at once.
+
+    Where Ctrl-C was typed more than once, the threads that it did not wait for may still ask the engine for something.
+    Python would wait for them, and take one more Ctrl-C for an error in its own ending.
+    """
+    try:
+        code = main()
+    except KeyboardInterrupt:  # while `main` said that it was interrupted
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        atexit._run_exitfuncs()  # noqa: SLF001 - the public way to these is the ending that waits
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code

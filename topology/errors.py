@@ -63,3 +63,15 @@ class InvalidTopology(InvalidInput):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(sorted(faults))
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause: libraries wrap what the system said several times.
+
+    What this program said before, and was about to tell when this error came in between, is no cause of it.
+    """
+    while inner := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        if isinstance(inner, LabError | KeyboardInterrupt):
+            break
+        error = inner
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import ipaddress
 import json
 import os
@@ -10,6 +11,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,8 +51,31 @@ class Machine:
         code, output = self.container.exec_run(list(command))
         return code, output.decode()
 
+    def at_its_terminal(self, *command: str) -> list[str]:
+        """A command that meets the network as if it were typed there, where labs publish their ports; it and all that
+        it finds are this side's.  Of a machine that is off there is no network.
+        """
+        self.container.reload()
+        pid = self.container.attrs["State"]["Pid"]
+        enter = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+        if os.geteuid() == 0 or not pid:
+            return [*(enter if pid else []), *command]
+        back = ["setpriv", f"--reuid={os.geteuid()}", f"--regid={os.getegid()}", "--init-groups"]
+        return ["sudo", "--non-interactive", "--preserve-env", *enter, *back, *command]
+
+    def take(self, file: str, to: Path) -> Path:
+        """Copies a program from the machine."""
+        chunks, _ = self.container.get_archive(file)
+        to.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+            tar.extractall(to, filter="tar")
+        return to / Path(file).name
+
     def stop(self) -> None:
         self.container.stop(timeout=20)
+
+    def kill(self) -> None:
+        self.container.kill()
 
     def start(self) -> None:
         self.container.start()
@@ -74,13 +99,14 @@ class Machine:
 
 
 @contextmanager
-def machines(folder: Path, names: Mapping[str, str]) -> Iterator[dict[str, Machine]]:
+def machines(folder: Path, names: Mapping[str, str], *shared: Path) -> Iterator[dict[str, Machine]]:
     """Machines on a network of their own.  names: machine -> the domain by which DNS knows it there.
 
-    folder: keys, certificates and sockets are in its folders.  All of it is gone when the context ends.
+    folder: keys, certificates and sockets are in its folders; shared: folders that are there under the same path.
+    All of it is gone when the context ends.
     """
     client = engine.connect()
-    planned = build("engine", DOCKERFILE, {})
+    planned = build("engine", DOCKERFILE)
     images.ensure([images.Image(planned.tag, planned.folder)], SILENT)
     authority = new_authority()
     (folder / "client").mkdir()
@@ -92,10 +118,11 @@ def machines(folder: Path, names: Mapping[str, str]) -> Iterator[dict[str, Machi
     made: dict[str, Machine] = {}
     try:
         for name, domain in names.items():
-            shared = folder / name
-            shared.mkdir()
-            container = start(client, planned.tag, shared, network, domain)
-            made[name] = Machine(container, shared, address_of(container, network))
+            own = folder / name
+            own.mkdir()
+            seen = {"/run/engine": own, **{str(path): path for path in shared}}
+            container = start(client, planned.tag, seen, network, domain)
+            made[name] = Machine(container, own, address_of(container, network))
             prepare(made[name], folder / "client", authority)
         for machine in made.values():
             machine.wait()
@@ -108,8 +135,11 @@ def machines(folder: Path, names: Mapping[str, str]) -> Iterator[dict[str, Machi
         network.remove()
 
 
-def start(client: Any, image: str, shared: Path, network: Any, domain: str) -> Any:
-    """All that an engine inside of a container needs; its disk is a volume, since overlay does not stack."""
+def start(client: Any, image: str, seen: Mapping[str, Path], network: Any, domain: str) -> Any:
+    """All that an engine inside of a container needs; its disk is a volume, since overlay does not stack.
+
+    seen: where there -> folder here.
+    """
     container = client.containers.create(
         image,
         cap_add=["ALL"],
@@ -118,7 +148,7 @@ def start(client: Any, image: str, shared: Path, network: Any, domain: str) -> A
         cgroupns="host",
         mounts=[
             Mount("/sys/fs/cgroup", "/sys/fs/cgroup", type="bind"),
-            Mount("/run/engine", str(shared), type="bind"),
+            *(Mount(there, str(path), type="bind") for there, path in seen.items()),
             Mount("/var/lib/docker", None, type="volume"),
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -127,14 +128,24 @@ def test_a_process_that_is_killed_while_it_issues_leaves_what_the_next_one_compl
 # Others on the same engine
 
 
+MakeLab = Callable[..., Lab]
+
+
 @pytest.fixture
-def contested(tmp_path: Path) -> Iterator[Callable[[str], Lab]]:
-    """A lab of gateways alone, one of them published as asked; down at the end."""
+def contested(tmp_path: Path) -> Iterator[MakeLab]:
+    """A lab of gateways alone, one of them published as asked; down at the end.
+
+    name, instance: whose it is; folder: where it lies, below the test's own.
+    """
     made = []
 
-    def make(publish: str = "publish: {}") -> Lab:
-        (tmp_path / "topology.yaml").write_text(CONTESTED.replace("PUBLISH", publish))
-        made.append(Lab(load(tmp_path / "topology.yaml"), tmp_path / "compose", "bad-luck"))
+    def make(
+        publish: str = "publish: {}", *, name: str = "contested", instance: str = "bad-luck", folder: str = "."
+    ) -> Lab:
+        file = tmp_path / folder / f"{name}.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(CONTESTED.replace("PUBLISH", publish).replace("contested", name))
+        made.append(Lab(load(file), file.parent / "compose", instance))
         return made[-1]
 
     yield make
@@ -142,9 +153,21 @@ def contested(tmp_path: Path) -> Iterator[Callable[[str], Lab]]:
         stacks.down(lab)
 
 
-def run(command: str, lab: Lab, *options: str) -> int:
+def words(command: str, lab: Lab, *options: str) -> list[str]:
     where = [str(lab.description.file), "--out", str(lab.out), "--instance", str(lab.instance)]
-    return cli.main([command, *where, *options])
+    return [command, *where, *options]
+
+
+def run(command: str, lab: Lab, *options: str) -> int:
+    return cli.main(words(command, lab, *options))
+
+
+def start(command: str, lab: Lab, *options: str) -> subprocess.Popen[str]:
+    """A process of its own, with a process group of its own, as a shell would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "topology", *words(command, lab, *options)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
 
 
 def networks_of(lab: Lab) -> list[str]:
@@ -152,7 +175,7 @@ def networks_of(lab: Lab) -> list[str]:
 
 
 def test_a_network_that_is_taken_between_choice_and_start_moves_the_lab(
-    contested: Callable[[], Lab], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    contested: MakeLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """First the one inside a host, which Compose makes, then the one between hosts, which the tool makes.
 
@@ -185,7 +208,7 @@ def test_a_network_that_is_taken_between_choice_and_start_moves_the_lab(
 
 
 def test_a_port_that_is_taken_between_look_and_start_is_one_clear_line(
-    contested: Callable[[str], Lab], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    contested: MakeLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -201,7 +224,7 @@ def test_a_port_that_is_taken_between_look_and_start_is_one_clear_line(
 
 
 def test_down_names_whose_container_holds_a_network_and_removes_all_else(
-    contested: Callable[[], Lab], capsys: pytest.CaptureFixture[str]
+    contested: MakeLab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab, client = contested(), engine.connect()
     assert run("up", lab, "--ports", "auto") == 0
@@ -227,25 +250,109 @@ def test_down_names_whose_container_holds_a_network_and_removes_all_else(
         guest.remove(force=True)
 
 
+# Several at once
+
+
+def test_two_ups_of_one_lab_at_once_both_succeed_and_one_waits(contested: MakeLab) -> None:
+    """What the first one started, the second one leaves as it is."""
+    lab = contested()
+
+    with start("up", lab, "--ports", "auto") as one, start("up", lab, "--ports", "auto") as other:
+        told = [process.communicate(timeout=120)[1] for process in (one, other)]
+
+    assert (one.returncode, other.returncode) == (0, 0), told
+    waited = ["waiting for another mtls-lab that works on this lab" in text for text in told]
+    assert sorted(waited) == [False, True], told
+    assert "containers started" in told[waited.index(False)]
+    assert "gateway reloaded" not in told[waited.index(True)]
+    assert len(looking.containers(engine.connect(), lab)) == 2
+    assert run("check", lab) == 0
+
+
+def test_two_labs_and_two_instances_of_one_come_up_at_the_same_time(contested: MakeLab) -> None:
+    """Two instances from one folder, a third from another folder, and another lab; none is in another one's way."""
+    labs = [
+        contested(),
+        contested(instance="bad-luck-two"),
+        contested(instance="bad-luck-three", folder="copy"),
+        contested(name="rival"),
+    ]
+
+    processes = [start("up", lab, "--ports", "auto") for lab in labs]
+    told = [process.communicate(timeout=180)[1] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0, 0, 0], told
+    assert [run("check", lab) for lab in labs] == [0, 0, 0, 0]
+    client = engine.connect()
+    assert [len(looking.containers(client, lab)) for lab in labs] == [2, 2, 2, 2]
+    assert len({name for lab in labs for name in networks_of(lab)}) == 12
+    assert run("down", labs[0]) == 0
+    assert [run("check", lab) for lab in labs[1:]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("folder", ["Mein Prüfstand – übung №1", 'it\'s $HOME: 100% of {{it}} #1, [a] & "b"'])
+def test_a_lab_lies_in_a_folder_of_any_name(contested: MakeLab, folder: str) -> None:
+    lab = contested(folder=folder)
+
+    assert run("up", lab, "--ports", "auto") == 0
+    assert run("check", lab) == 0
+    gateway = looking.container_of(engine.connect(), lab, "web", "gateway")
+    assert looking.folder_of(gateway) == lab.folder / "web"
+    assert run("up", lab, "--ports", "auto") == 0
+    assert looking.container_of(engine.connect(), lab, "web", "gateway").id == gateway.id
+    assert run("down", lab) == 0
+    assert networks_of(lab) == []
+
+
 # Interruptions
 
 
+def interrupted(process: subprocess.Popen[str], moment: str, times: int = 1) -> tuple[int, str]:
+    """Ctrl-C as soon as a line tells how far a process is: its exit code, and what it told after that.
+
+    A terminal sends it to whatever the process has started, too.  times: how often it is typed, in quick succession.
+    """
+    assert process.stderr is not None
+    assert any(moment in line for line in process.stderr)
+    for _ in range(times):
+        with contextlib.suppress(ProcessLookupError):  # it may have gone at the first one
+            os.killpg(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.15)
+    return process.wait(60), process.stderr.read()
+
+
 @pytest.mark.parametrize("moment", ["wrote ", "issued", "containers started", ": healthy"])
-def test_an_interruption_of_up_leaves_nothing(contested: Callable[[], Lab], moment: str) -> None:
-    """Ctrl-C as soon as a line tells how far it is."""
+def test_an_interruption_of_up_leaves_nothing(contested: MakeLab, moment: str) -> None:
     lab = contested()
-    command = [sys.executable, "-m", "topology", "up", str(lab.description.file), "--out", str(lab.out)]
-    command += ["--instance", str(lab.instance), "--ports", "auto"]
 
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        reached = any(moment in line for line in process.stderr)
-        process.send_signal(signal.SIGINT)
-        told = process.stderr.read()
-        code = process.wait(60)
+    with start("up", lab, "--ports", "auto") as process:
+        code, told = interrupted(process, moment)
 
-    assert reached
     assert code == 130, told
     assert told.splitlines()[-1] == "interrupted"
+    assert looking.containers(engine.connect(), lab) == []
+    assert networks_of(lab) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "moment", "times"),
+    [("up", "containers started", 3), ("down", ": removed", 1), ("down", ": removed", 3)],
+)
+def test_after_any_number_of_interruptions_the_next_down_finishes(
+    contested: MakeLab, command: str, moment: str, times: int
+) -> None:
+    """Whoever cannot wait for a command to tidy up types it again, and it ends."""
+    lab = contested()
+    if command == "down":
+        assert run("up", lab, "--ports", "auto") == 0
+
+    with start(command, lab) as process:
+        code, told = interrupted(process, moment, times)
+
+    assert code == 130, told
+    assert told.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in told
+    assert run("down", lab) == 0
     assert looking.containers(engine.connect(), lab) == []
     assert networks_of(lab) == []

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from topology.errors import NoEngine
+from topology.errors import NoEngine, reason
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INSTALL_HINT = (
     "install Docker (macOS and Windows: Docker Desktop; Debian and Ubuntu: `apt-get install docker.io`) and start it"
 )
+RIGHT_HINT = "you have no right to use it; `mtls-lab doctor` says how to get that"
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 OLDEST_COMPOSE = (2, 20)
 COMPOSE_OF_OVERRIDES = (2, 24, 4)
@@ -43,7 +44,8 @@ def connect() -> DockerClient:
     try:
         return usable(host, docker.from_env if os.environ.get("DOCKER_HOST") else partial(docker.DockerClient, host))
     except NoEngine as error:
-        raise NoEngine(f"{error}; {INSTALL_HINT}") from error
+        hint = RIGHT_HINT if "Permission denied" in str(error) else INSTALL_HINT
+        raise NoEngine(f"{error}; {hint}") from error
 
 
 def address() -> str:
@@ -131,13 +133,6 @@ def passed_over() -> tuple[str, str] | None:
         return None
     host = str(getattr(context, "Host", ""))
     return (str(context.Name), host) if host.startswith("ssh://") else None
-
-
-def reason(error: BaseException) -> str:
-    """The innermost cause: the client wraps what the system said several times."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 @cache
