@@ -227,4 +227,4 @@ def request(path: str, request_id: str, *, last: bool) -> str:
 
 def statuses(said: bytes) -> list[int]:
     """The status of each answer in what a gateway said on one connection."""
-    return [int(match[1]) for match in re.finditer(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\nServer: nginx\r\n", said)]
+    return [int(match[1]) for match in re.finditer(rb"HTTP/1\.1 (\d{3}) [A-Za-z' -]*\r\nServer: nginx\r\n", said)]

@@ -71,12 +71,15 @@ def column_of(verdict: Verdict) -> str:
 
 
 def cell(verdicts: Sequence[Verdict]) -> Text:
-    """One caller on one route: a status, or one for each TLS version where they differ; wrong ones carry a mark."""
+    """One caller on one route: a status, or one for each TLS version or order of calls where they differ.
+
+    Wrong ones carry a mark.
+    """
     if not verdicts:
         return Text("")
     marks = [f"{v.observed}" if v.ok else f"{WRONG} {v.observed} (expected {v.check.expected})" for v in verdicts]
     if len(set(marks)) > 1:
-        marks = [f"{v.check.tls}: {mark}" for v, mark in zip(verdicts, marks, strict=True)]
+        marks = [f"{v.check.request or v.check.tls}: {mark}" for v, mark in zip(verdicts, marks, strict=True)]
     ok = all(verdict.ok for verdict in verdicts)
     return Text("\n".join(dict.fromkeys(marks)), style="" if ok else "bold red")
 

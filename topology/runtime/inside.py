@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -126,9 +126,17 @@ def members(one: Container) -> tuple[str, ...]:
 
 
 def published(one: Container) -> tuple[tuple[int, str], ...]:
-    """The ports of a container that are published, and the address of the machine where they are."""
-    found: Mapping[str, Any] = one.ports
-    doors = {(int(port.partition("/")[0]), b["HostIp"]) for port, bindings in found.items() for b in bindings or ()}
+    """The ports of a container that are published, or are to be, and the address of the machine where they are.
+
+    An engine publishes nothing of a container that is on internal networks alone, until it joins another one.
+    """
+    found: Sequence[Mapping[str, Any]] = (one.ports, one.attrs["HostConfig"]["PortBindings"] or {})
+    doors = {
+        (int(port.partition("/")[0]), binding["HostIp"] or placement.EVERYWHERE)
+        for bindings in found
+        for port, asked in bindings.items()
+        for binding in asked or ()
+    }
     return tuple(sorted(doors))
 
 
@@ -231,9 +239,9 @@ def ran(one: Container, script: str, *arguments: str) -> str:
 def beside(one: Container, script: str, *arguments: str, user: str = "65534:65534", **place: Any) -> str:
     """What a script prints in a container that is made for it, in the image of the lab's gateways, and then gone.
 
-    It carries the lab's labels, so that `down` finds it, and ends by itself, so that nothing stays of a killed run.
+    It carries the lab's labels, so that `down` finds what a killed run has left, and ends by itself.
     """
-    from docker.errors import APIError
+    from docker.errors import NotFound
 
     created = engine_of(one).containers.create(
         gateway_image(one),
@@ -243,15 +251,14 @@ def beside(one: Container, script: str, *arguments: str, user: str = "65534:6553
         read_only=True,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges:true"],
-        auto_remove=True,
         **place,
     )
     try:
-        printed = created.attach(stream=True, stdout=True, stderr=False)
         created.start()
-        return b"".join(printed).decode("latin-1")
+        created.wait()
+        return bytes(created.logs(stdout=True, stderr=False)).decode("latin-1")
     finally:
-        with contextlib.suppress(APIError):  # it is going by itself
+        with contextlib.suppress(NotFound):  # somebody took the lab down
             created.remove(force=True)
 
 
