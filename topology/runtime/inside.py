@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,6 +28,11 @@ PATIENCE_SECONDS = 5
 
 PROBE_SECONDS = 20
 """After which a throw-away container ends by itself, whoever started it."""
+
+ATTEMPTS = 3
+"""A busy engine can lose what a short command prints."""
+
+END = "-all-is-said-"
 
 NO_SHELL = (126, 127)
 """What an exec answers where a command is not in the image."""
@@ -57,7 +62,7 @@ wait
 """Which of some addresses, `ADDRESS:PORT`, accept a connection."""
 
 ASK = r"""
-exec 3<>"/dev/tcp/$2/$3" || exit 1
+exec 3<>"/dev/tcp/$2/$3" || exit
 printf '%s' "$4" >&3
 timeout 10 cat <&3
 """
@@ -113,16 +118,13 @@ def networks(one: Container) -> dict[str, str]:
 
 def members(one: Container) -> tuple[str, ...]:
     """Who is on the network inside a container's host: services of the host, others by their container's name."""
-    client = engine_of(one)
-    network = client.networks.get(f"{one.labels['com.docker.compose.project']}_inside")
-    own = {
-        other.id: str(other.labels.get("mtls-lab.service", other.name))
-        for other in client.containers.list(
-            filters={"label": f"com.docker.compose.project={one.labels['com.docker.compose.project']}"},
-            ignore_removed=True,
-        )
-    }
-    return tuple(own.get(key, str(found["Name"])) for key, found in (network.attrs["Containers"] or {}).items())
+    project, client = one.labels["com.docker.compose.project"], engine_of(one)
+    with in_words(one):
+        network = client.networks.get(f"{project}_inside")
+        found = client.containers.list(filters={"label": f"com.docker.compose.project={project}"}, ignore_removed=True)
+    own = {other.id: str(other.labels.get("mtls-lab.service", other.name)) for other in found}
+    there: Mapping[str, Any] = network.attrs["Containers"] or {}
+    return tuple(own.get(key, str(member["Name"])) for key, member in there.items())
 
 
 def published(one: Container) -> tuple[tuple[int, str], ...]:
@@ -227,39 +229,74 @@ def answer(one: Container, address: str, port: int, request: str) -> bytes:
 
 
 def ran(one: Container, script: str, *arguments: str) -> str:
-    """What a script prints inside of a container, which it knows as `$1`: empty, or where its files are seen."""
-    code, printed = one.exec_run(["bash", "-c", NEEDED + script, "bash", "", *arguments], stderr=False)
-    if code not in NO_SHELL:
-        return cast("bytes", printed or b"").decode("latin-1")
-    sharing = f"container:{one.id}"
-    user = one.attrs["Config"]["User"]
-    return beside(one, script, "/proc/1/root", *arguments, user=user, network_mode=sharing, pid_mode=sharing)
+    """What a script prints inside of a container, which it knows as `$1`: empty, or where its files are seen.
+
+    Raises NotReady where the container cannot be looked into.
+    """
+    for _ in range(ATTEMPTS):
+        with in_words(one):
+            code, printed = one.exec_run(["bash", "-c", whole(script), "bash", "", *arguments], stderr=False)
+        if code in NO_SHELL:
+            user, sharing = one.attrs["Config"]["User"], f"container:{one.id}"
+            return beside(one, script, "/proc/1/root", *arguments, user=user, network_mode=sharing, pid_mode=sharing)
+        said = cast("bytes", printed or b"").decode("latin-1")
+        if said.endswith(END):
+            return said.removesuffix(END)
+    raise NotReady(f"{one.name} cannot be looked into: its engine lost what a command there printed")
 
 
 def beside(one: Container, script: str, *arguments: str, user: str = "65534:65534", **place: Any) -> str:
     """What a script prints in a container that is made for it, in the image of the lab's gateways, and then gone.
 
     It carries the lab's labels, so that `down` finds what a killed run has left, and ends by itself.
+    Raises NotReady where it does not run.
     """
     from docker.errors import NotFound
 
-    created = engine_of(one).containers.create(
-        gateway_image(one),
-        ["timeout", str(PROBE_SECONDS), "bash", "-c", script, "bash", *arguments],
-        user=user or "0",
-        labels={name: one.labels.get(name, "") for name in ("mtls-lab.lab", "mtls-lab.instance")},
-        read_only=True,
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges:true"],
-        **place,
-    )
+    with in_words(one):
+        created = engine_of(one).containers.create(
+            gateway_image(one),
+            ["timeout", str(PROBE_SECONDS), "bash", "-c", whole(script), "bash", *arguments],
+            user=user or "0",
+            labels={name: one.labels.get(name, "") for name in ("mtls-lab.lab", "mtls-lab.instance")},
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            **place,
+        )
+        try:
+            created.start()
+            created.wait()
+            return printed_by(created)
+        finally:
+            with contextlib.suppress(NotFound):  # somebody took the lab down
+                created.remove(force=True)
+
+
+def printed_by(ended: Container) -> str:
+    """All that a container has printed; engines hand out the last of it late."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (said := bytes(ended.logs(stdout=True, stderr=False)).decode("latin-1")).endswith(END):
+        if time.monotonic() > deadline:
+            raise NotReady(f"{ended.name} did not do what it was made for: {said[-200:]}")
+        time.sleep(0.05)
+    return said.removesuffix(END)
+
+
+def whole(script: str) -> str:
+    """A script that says when it has said everything, however it ends."""
+    return f"{NEEDED}(\n{script}\n)\nprintf %s {END}"
+
+
+@contextlib.contextmanager
+def in_words(one: Container) -> Iterator[None]:
+    """Turns what an engine refuses into NotReady."""
+    from docker.errors import APIError
+
     try:
-        created.start()
-        created.wait()
-        return bytes(created.logs(stdout=True, stderr=False)).decode("latin-1")
-    finally:
-        with contextlib.suppress(NotFound):  # somebody took the lab down
-            created.remove(force=True)
+        yield
+    except APIError as error:
+        raise NotReady(f"{one.name} cannot be looked into: {error.explanation or error}") from error
 
 
 def engine_of(one: Container) -> DockerClient:
