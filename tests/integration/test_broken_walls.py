@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,3 +235,22 @@ def test_the_unbroken_lab_is_green(guarded: TestedLab) -> None:
     assert {family: observed(guarded, family) for family in ("wall", "inside", "egress")} == {
         "wall": {}, "inside": {}, "egress": {}
     }  # fmt: skip
+
+
+def test_an_interrupted_look_from_outside_leaves_nobody_behind(guarded: TestedLab) -> None:
+    """Ctrl-C while the stranger stands on the internet network."""
+    lab, client = guarded.lab, engine.connect()
+    place = [str(lab.description.file), "--out", str(lab.out), "--instance", str(lab.instance)]
+    command = [sys.executable, "-m", "topology", "check", *place, "--all", "--only", "from-internet"]
+
+    def strangers() -> list[Any]:
+        found = client.containers.list(all=True, filters={"label": instance(guarded)}, ignore_removed=True)
+        return [container for container in found if "mtls-lab.host" not in container.labels]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        eventually(lambda: bool(strangers()))
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert strangers() == []

@@ -19,8 +19,9 @@ import pytest
 import requests
 
 from tests.integration import containers
-from tests.integration.conftest import LABS, ask
-from topology.generation import planning
+from tests.integration.conftest import LABS, ask, eventually
+from tests.integration.test_broken_walls import restarted
+from topology.generation import planning, writing
 from topology.pki import forging, issuing
 from topology.pki.issuing import CLIENT_AUTH, SERVER_AUTH, Credential, Issuer
 from topology.proof.probing import authority
@@ -151,3 +152,31 @@ def test_the_same_stand_in_sees_both_where_it_is_believed(stand_in: StandIn, tls
     assert [line for line in seen.splitlines() if line.startswith("<<< TLS") and ", Certificate" in line]
     assert "GET /secret HTTP/1.1" in seen
     assert "CN = bro" in seen or "CN=bro" in seen
+
+
+@BOTH_VERSIONS
+def test_nginx_alone_would_show_it_our_certificate(stand_in: StandIn, tls: str, tmp_path: Path) -> None:
+    """Whatever `VerifyMode` says.  Where this fails, nginx has learnt it, and services/gateway can do without."""
+    routes = looking.mounted(stand_in.tested.lab, "laptop", "/etc/nginx/lab") / "routes.conf"
+    good = routes.read_text()
+    verified = "    proxy_ssl_verify on;\n"
+    assert verified in good
+    writing.write(routes, good.replace(verified, f"{verified}    proxy_ssl_conf_command VerifyMode Peer;\n").encode())
+    command = 'command: ["/usr/sbin/nginx", "-e", "/dev/stderr", "-g", "daemon off;"]'
+    with restarted(stand_in.tested, "laptop", "gateway", command, tmp_path):
+        try:
+            eventually(lambda: ask_laptop(stand_in) == 200)
+            answer, seen = stand_in.meets("other-authority", tls)
+        finally:
+            writing.write(routes, good.encode())
+
+    assert answer.status_code == 502
+    assert [line for line in seen.splitlines() if line.startswith("<<< TLS") and ", Certificate" in line]
+    assert "GET" not in seen
+
+
+def ask_laptop(stand_in: StandIn) -> int:
+    try:
+        return ask(stand_in.tested, "laptop", "/").status_code
+    except requests.ConnectionError:
+        return 0
