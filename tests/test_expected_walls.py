@@ -15,6 +15,7 @@ from topology.proof import expected_egress, expected_walls, walls
 from topology.proof.checking import Verdict
 from topology.proof.expectation import Check
 from topology.proof.probing import Observation
+from topology.runtime import inside
 
 LABS = Path(__file__).parents[1] / "fixtures" / "labs"
 
@@ -44,6 +45,7 @@ def test_every_wall_of_a_lab_has_a_cell() -> None:
         "vault fast authorities-keys none",
         "vault fast published-ports nothing",
         "vault fast networks inside",
+        "vault gateway listeners 80, 443, inside",
         "vault inside members fast, gateway, node",
         "vault inside from-internet nothing",
         "vault inside from-office/gateway nothing",
@@ -51,6 +53,7 @@ def test_every_wall_of_a_lab_has_a_cell() -> None:
         "office gateway authorities-keys none",
         "office gateway published-ports 80, 443",
         "office gateway networks inside, internet",
+        "office gateway listeners 80, 443, inside",
         "office gateway judges-servers first",
         "office inside members gateway",
         "office inside from-internet nothing",
@@ -221,6 +224,20 @@ def test_what_is_no_readable_key_is_passed_over() -> None:
 )
 def test_who_sees_a_folder_sees_what_is_below_and_who_sees_its_parent_sees_it(mounted: str, near: bool) -> None:
     assert walls.is_near(Path(mounted), Path("/a/keys")) is near
+
+
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        ("0100007F", "127.0.0.1"),
+        ("00000000", "0.0.0.0"),  # noqa: S104 - read, not listened on
+        ("0228570A", "10.87.40.2"),
+        ("00000000000000000000000001000000", "::1"),
+        ("00000000000000000000000000000000", "::"),
+    ],
+)
+def test_addresses_are_read_as_the_kernel_writes_them(words: str, address: str) -> None:
+    assert str(inside.kernel_address(words)) == address
 
 
 def test_statuses_are_those_of_the_gateway_and_not_of_what_it_passes_on() -> None:

@@ -18,7 +18,7 @@ INSIDE, INTERNET = "inside", "internet"
 OWN_SERVICE = "own-service"
 NONE, NOTHING = "none", "nothing"
 RIGHTS, KEYS, PORTS, NETWORKS = "rights", "authorities-keys", "published-ports", "networks"
-MEMBERS, ORDER = "members", "judges-servers"
+MEMBERS, ORDER, LISTENERS = "members", "judges-servers", "listeners"
 FIRST = "first"
 FROM = "from-"
 
@@ -36,6 +36,7 @@ def host_checks(topology: Topology, host: str) -> Iterator[Check]:
         yield wall(host, name, KEYS, NONE, no_authority_s_key)
         yield wall(host, name, PORTS, ports, gateways_alone)
         yield wall(host, name, NETWORKS, networks(name), own_networks)
+    yield wall(host, GATEWAY, LISTENERS, f"{published_ports(described)}, {INSIDE}", own_listener)
     if any(route.host or route.url for route in described.routes.values()):
         yield wall(host, GATEWAY, ORDER, FIRST, judges_first)
     yield wall(host, INSIDE, MEMBERS, ", ".join(sorted({GATEWAY, *described.services})), own_members)
@@ -95,6 +96,10 @@ def own_networks() -> None:
 
 def own_members() -> None:
     """Nobody is on a host's own network but the host's containers."""
+
+
+def own_listener() -> None:
+    """A gateway listens for the world where it is published, and for its host's services on their network alone."""
 
 
 def judges_first() -> None:

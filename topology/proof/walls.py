@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from topology.errors import LabError
+from topology.errors import LabError, NotReady
 from topology.proof import expected_walls as expected
 from topology.proof.expectation import Caller, Check
 from topology.proof.probing import Files, Observation
@@ -28,6 +28,8 @@ JUDGE = "verify-first.so"
 """What has nginx judge servers during the handshake (services/gateway)."""
 
 PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - looked for, not listened on
 
 Containers = Mapping[str, "Container"]
 """`host/service` -> container."""
@@ -116,6 +118,17 @@ def members(one: Container, _lab: RunningLab) -> str:
     return ", ".join(sorted(inside.members(one)))
 
 
+def listeners(one: Container, _lab: RunningLab) -> str:
+    """Ports that are open on every network, `inside` for those on the host's own alone, and what else there is."""
+    own = inside.networks(one).get(expected.INSIDE)
+    found = inside.listening(one)
+    everywhere = sorted(port for address, port in found if address == EVERYWHERE)
+    others = {
+        expected.INSIDE if address == own else f"{address}:{port}" for address, port in found if address != EVERYWHERE
+    }
+    return ", ".join([*map(str, everywhere), *sorted(others)])
+
+
 def judges_servers(one: Container, _lab: RunningLab) -> str:
     return expected.FIRST if inside.has_loaded(one, JUDGE) else "afterwards"
 
@@ -126,6 +139,7 @@ LOOKS: Mapping[str, Callable[[Container, RunningLab], str]] = {
     expected.PORTS: published_ports,
     expected.NETWORKS: networks,
     expected.MEMBERS: members,
+    expected.LISTENERS: listeners,
     expected.ORDER: judges_servers,
 }
 """Wall -> how it stands."""
@@ -166,31 +180,29 @@ def closed_doors(host: str, lab: RunningLab, containers: Containers) -> Iterator
         for address in inside.networks(one).values() if one is not None else ():
             for port in {service.port, service.tls.port if service.tls else None} - {None}:
                 yield f"{address}:{port}", name
-    gateway = containers[f"{host}/{expected.GATEWAY}"]
-    open_ports = {int(port) for port in expected.published_ports(described).split(", ")}
-    for port in set(inside.listening(gateway)) - open_ports:
-        for address in inside.networks(gateway).values():
+    for address in inside.networks(containers[f"{host}/{expected.GATEWAY}"]).values():
+        for port in inside_ports(containers):
             yield f"{address}:{port}", expected.GATEWAY
 
 
 def own_gateway(origin: str, containers: Containers) -> str:
     """Where a service finds its own gateway."""
-    host = origin.partition("/")[0]
-    address, port = inside_door(host, containers)
+    address, port = inside_door(origin.partition("/")[0], containers)
     return f"{address}:{port}"
 
 
 def inside_door(host: str, containers: Containers) -> tuple[str, int]:
-    """Address and port of GATEWAY_URL, as the host's services know it."""
-    url = next(
-        value
-        for name, one in containers.items()
-        if name.partition("/")[0] == host
-        for variable, _, value in (line.partition("=") for line in one.attrs["Config"]["Env"])
-        if variable == "GATEWAY_URL"
-    )
-    gateway = containers[f"{host}/{expected.GATEWAY}"]
-    return inside.networks(gateway)[expected.INSIDE], urlsplit(url).port or 80
+    """Address and port where a host's services find their gateway.  NotReady where the lab has no services."""
+    address = inside.networks(containers[f"{host}/{expected.GATEWAY}"])[expected.INSIDE]
+    for port in inside_ports(containers):
+        return address, port
+    raise NotReady("no service runs that knows where its gateway is")
+
+
+def inside_ports(containers: Containers) -> set[int]:
+    """The port of GATEWAY_URL, as services know it; the same on every host."""
+    known = (line.partition("=") for one in containers.values() for line in one.attrs["Config"]["Env"])
+    return {urlsplit(url).port or 80 for variable, _, url in known if variable == "GATEWAY_URL"}
 
 
 # What a host's own services are answered

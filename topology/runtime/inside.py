@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ipaddress
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ PATIENCE_SECONDS = 5
 
 PROBE_SECONDS = 20
 """After which a throw-away container ends by itself, whoever started it."""
+
+LISTENING = "0A"
+"""The state of a socket in /proc/net/tcp that accepts connections."""
 
 ATTEMPTS = 3
 """A busy engine can lose what a short command prints."""
@@ -196,16 +200,23 @@ def keys(one: Container) -> tuple[tuple[str, bytes], ...]:
     return tuple((path, base64.b64decode(content)) for path, _, content in lines)
 
 
-def listening(one: Container) -> tuple[int, ...]:
-    """The TCP ports on which a container listens for others, not for itself alone."""
+def listening(one: Container) -> tuple[tuple[str, int], ...]:
+    """(address, port) on which a container listens for others, not for itself alone; any address is `0.0.0.0`."""
     found = set()
     for line in ran(one, "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null").splitlines():
         fields = line.split()
-        if len(fields) > 3 and fields[3] == "0A":
-            address, _, port = fields[1].rpartition(":")
-            if address not in ("0100007F", "00000000000000000000000001000000"):
-                found.add(int(port, 16))
+        if len(fields) > 3 and fields[3] == LISTENING:
+            words, _, port = fields[1].rpartition(":")
+            address = kernel_address(words)
+            if not address.is_loopback:
+                found.add((placement.EVERYWHERE if address.is_unspecified else str(address), int(port, 16)))
     return tuple(sorted(found))
+
+
+def kernel_address(words: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address as /proc/net writes it: words of 32 bits in the machine's own order (x86 and arm: little endian)."""
+    packed = b"".join(bytes.fromhex(words[n : n + 8])[::-1] for n in range(0, len(words), 8))
+    return ipaddress.ip_address(packed)
 
 
 def reached(one: Container, doors: Iterable[str]) -> tuple[str, ...]:
