@@ -33,6 +33,12 @@ def told(checks: tuple[Check, ...]) -> list[str]:
 
 def test_every_wall_of_a_lab_has_a_cell() -> None:
     assert told(expected_walls.checks(lab("guarded"))) == [
+        "vault inside from-internet nothing",
+        "vault inside from-office/gateway nothing",
+        "office inside from-internet nothing",
+        "office inside from-vault/gateway nothing",
+        "office inside from-vault/node nothing",
+        "office inside from-vault/fast nothing",
         "vault gateway rights none",
         "vault gateway authorities-keys none",
         "vault gateway published-ports 80, 443",
@@ -47,8 +53,6 @@ def test_every_wall_of_a_lab_has_a_cell() -> None:
         "vault fast networks inside",
         "vault gateway listeners 80, 443, inside",
         "vault inside members fast, gateway, node",
-        "vault inside from-internet nothing",
-        "vault inside from-office/gateway nothing",
         "office gateway rights none",
         "office gateway authorities-keys none",
         "office gateway published-ports 80, 443",
@@ -56,10 +60,6 @@ def test_every_wall_of_a_lab_has_a_cell() -> None:
         "office gateway listeners 80, 443, inside",
         "office gateway judges-servers first",
         "office inside members gateway",
-        "office inside from-internet nothing",
-        "office inside from-vault/gateway nothing",
-        "office inside from-vault/node nothing",
-        "office inside from-vault/fast nothing",
     ]
 
 
@@ -189,7 +189,7 @@ hosts:
 
 
 def test_a_wall_stands_where_what_is_seen_is_what_was_expected() -> None:
-    check = expected_walls.checks(lab("pro-dev"))[0]
+    check = next(one for one in expected_walls.checks(lab("pro-dev")) if one.caller == "rights")
 
     assert Verdict(check, Observation(None, "none", "", "", 0)).ok
     assert not Verdict(check, Observation(None, "root", "", "", 0)).ok

@@ -24,8 +24,15 @@ FROM = "from-"
 
 
 def checks(topology: Topology, _elsewhere: Collection[str] = ()) -> tuple[Check, ...]:
-    """The walls of every host, in the order of the file."""
-    return tuple(check for host in topology.hosts for check in host_checks(topology, host))
+    """The walls of every host, in the order of the file; first those that take patience, so that others go on beside."""
+    return tuple(
+        check for look in (outside_checks, host_checks) for host in topology.hosts for check in look(topology, host)
+    )
+
+
+def outside_checks(topology: Topology, host: str) -> Iterator[Check]:
+    for origin in strangers(topology, host):
+        yield wall(host, INSIDE, f"{FROM}{origin}", NOTHING, out_of_reach)
 
 
 def host_checks(topology: Topology, host: str) -> Iterator[Check]:
@@ -40,8 +47,6 @@ def host_checks(topology: Topology, host: str) -> Iterator[Check]:
     if any(route.host or route.url for route in described.routes.values()):
         yield wall(host, GATEWAY, ORDER, FIRST, judges_first)
     yield wall(host, INSIDE, MEMBERS, ", ".join(sorted({GATEWAY, *described.services})), own_members)
-    for origin in strangers(topology, host):
-        yield wall(host, INSIDE, f"{FROM}{origin}", NOTHING, out_of_reach)
 
 
 def wall(host: str, route: str, name: str, expected: str, rule: object) -> Check:
