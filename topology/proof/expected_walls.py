@@ -24,7 +24,7 @@ FROM = "from-"
 
 
 def checks(topology: Topology, _elsewhere: Collection[str] = ()) -> tuple[Check, ...]:
-    """The walls of every host, in the order of the file; first those that take patience, so that others go on beside."""
+    """The walls of every host, in the order of the file; first those that take patience: others go on beside them."""
     return tuple(
         check for look in (outside_checks, host_checks) for host in topology.hosts for check in look(topology, host)
     )

@@ -57,13 +57,14 @@ while IFS= read -r file; do printf '%s\t%s\n' "${file#"$1"}" "$(base64 -w0 "$fil
 """Small files with a private key, in PEM or DER (PKCS #8, PKCS #1, SEC 1): its path, and its content."""
 
 OPEN = r"""
-shift
+patience=$2
+shift 2
 for door; do
-    ( timeout 0.7 bash -c "exec 3<>/dev/tcp/${door%:*}/${door##*:}" 2>/dev/null && echo "$door" ) &
+    ( timeout "$patience" bash -c "exec 3<>/dev/tcp/${door%:*}/${door##*:}" 2>/dev/null && echo "$door" ) &
 done
 wait
 """
-"""Which of some addresses, `ADDRESS:PORT`, accept a connection."""
+"""Which of some addresses, `ADDRESS:PORT`, accept a connection within some seconds."""
 
 ASK = r"""
 exec 3<>"/dev/tcp/$2/$3" || exit
@@ -219,16 +220,16 @@ def kernel_address(words: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return ipaddress.ip_address(packed)
 
 
-def reached(one: Container, doors: Iterable[str]) -> tuple[str, ...]:
-    """Those of some doors, `ADDRESS:PORT`, to which a container can open a connection."""
-    return tuple(sorted(ran(one, OPEN, *doors).split()))
+def reached(one: Container, doors: Iterable[str], patience: float) -> tuple[str, ...]:
+    """Those of some doors, `ADDRESS:PORT`, to which a container can open a connection within some seconds."""
+    return tuple(sorted(ran(one, OPEN, str(patience), *doors).split()))
 
 
-def reached_from_internet(gateway: Container, doors: Iterable[str]) -> tuple[str, ...]:
+def reached_from_internet(gateway: Container, doors: Iterable[str], patience: float) -> tuple[str, ...]:
     """The same for a stranger on the network that stands for the internet; it lives as long as the question takes."""
     found: Mapping[str, Any] = gateway.attrs["NetworkSettings"]["Networks"]
     internet = next(name for name in found if not name.endswith("_inside"))
-    return tuple(sorted(beside(gateway, OPEN, "", *doors, network=internet).split()))
+    return tuple(sorted(beside(gateway, OPEN, "", str(patience), *doors, network=internet).split()))
 
 
 def answer(one: Container, address: str, port: int, request: str) -> bytes:
