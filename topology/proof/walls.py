@@ -48,6 +48,8 @@ def probe(check: Check, lab: RunningLab, _shown: Mapping[Caller, Files]) -> Obse
         seen = look(check, lab, inside.containers(lab))
     except LabError as error:
         seen = str(error)
+    except KeyError as error:
+        seen = f"{error} is not there"
     return Observation(None, seen, "", "", time.monotonic() - began)
 
 
