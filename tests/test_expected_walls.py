@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
@@ -224,6 +227,35 @@ def test_what_is_no_readable_key_is_passed_over() -> None:
 )
 def test_who_sees_a_folder_sees_what_is_below_and_who_sees_its_parent_sees_it(mounted: str, near: bool) -> None:
     assert walls.is_near(Path(mounted), Path("/a/keys")) is near
+
+
+DOOR, OPEN = "10.0.0.3:3200", "10.0.1.2:80"
+
+
+@pytest.mark.parametrize(
+    ("looks", "seen"),
+    [
+        ([[OPEN]], "nothing"),
+        ([[OPEN, DOOR], [OPEN, DOOR], [OPEN, DOOR]], f"node ({DOOR})"),  # a hole
+        ([[OPEN, DOOR], [OPEN]], "nothing"),  # the engine was rewriting its packet filter
+        ([[], [], [OPEN]], "nothing"),  # a busy machine
+        ([[], [], [], [], []], f"far/node does not even reach {OPEN}"),
+        ([[DOOR]] * 5, f"far/node does not even reach {OPEN}"),
+    ],
+)
+def test_a_hole_is_what_stays_open_for_somebody_who_reaches_what_is_free(
+    looks: list[list[str]], seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(looks)
+    one = SimpleNamespace(client=None)
+    monkeypatch.setattr(inside, "networks", lambda _: {"internet": "10.0.1.2"})
+    monkeypatch.setattr(inside, "reached", lambda *_: tuple(next(answers)))
+    monkeypatch.setattr(walls, "closed_doors", lambda *_: [(DOOR, "node")])
+    check = replace(expected_walls.checks(lab("pro-dev"))[0], caller="from-far/node")
+    containers: Any = {f"{check.host}/gateway": one, "far/node": one}
+
+    assert walls.reached(check, None, containers) == seen  # type: ignore[arg-type]
+    assert not list(answers)
 
 
 @pytest.mark.parametrize(

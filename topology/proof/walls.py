@@ -29,7 +29,8 @@ JUDGE = "verify-first.so"
 
 PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
 
-PATIENCE_SECONDS = (0.7, 2.0, 5.0)
+LOOKS_AT_A_HOLE = 3
+PATIENCE_SECONDS = (0.7, 0.7, 2.0, 5.0, 5.0)
 """How long connections may take: longer and longer where a busy machine does not even open one that is free."""
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - looked for, not listened on
@@ -156,7 +157,9 @@ LOOKS: Mapping[str, Callable[[Container, RunningLab], str]] = {
 def reached(check: Check, lab: RunningLab, containers: Containers) -> str:
     """What a stranger reaches of a host that only the host's own containers may reach.
 
-    A door that is open to it is tried along, since who reaches nothing at all proves nothing.
+    A door that is open to it is tried along, since who reaches nothing at all proves nothing.  A closed one that opens
+    is tried again: on a busy machine one look in hundreds gets through while engines rewrite their packet filters, and
+    a hole stays.
     """
     origin, gateway = check.caller.removeprefix(expected.FROM), containers.get(f"{check.host}/{expected.GATEWAY}")
     stranger = gateway if origin == expected.INTERNET else containers.get(origin)
@@ -169,10 +172,15 @@ def reached(check: Check, lab: RunningLab, containers: Containers) -> str:
     here = origin == expected.INTERNET or expected.INTERNET in inside.networks(stranger)
     known = public if here else own_gateway(origin, containers)
     reach = inside.reached_from_internet if origin == expected.INTERNET else inside.reached
+    doors, looks = set(closed), 0
     for patience in PATIENCE_SECONDS:
-        found = reach(stranger, [known, *closed], patience)
-        if known in found:
-            return ", ".join(f"{closed[door]} ({door})" for door in found if door in closed) or expected.NOTHING
+        found = reach(stranger, [known, *doors], patience)
+        if known not in found:
+            continue
+        doors &= set(found)
+        looks += 1
+        if not doors or looks == LOOKS_AT_A_HOLE:
+            return ", ".join(f"{closed[door]} ({door})" for door in sorted(doors)) or expected.NOTHING
     return f"{origin} does not even reach {known}"
 
 
