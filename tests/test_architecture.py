@@ -34,6 +34,8 @@ MAY_IMPORT_ALONE = {
     "proof/expectation.py": {"description"},
     "proof/callers.py": {"description", "proof"},
     "proof/needing.py": {"description", "proof"},
+    "proof/expected_walls.py": {"description", "proof"},
+    "proof/expected_egress.py": {"description", "proof"},
 }
 """The expectation never sees what was planned or generated: else a mistake there would be expected, too."""
 
@@ -48,7 +50,7 @@ TALKS_TO_THE_ENGINE = {
     "runtime/stacks.py", "runtime/looking.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py",
     "runtime/images.py",
     "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py",
-    "runtime/neighbours.py", "runtime/diagnosis.py", "testing/tested.py",
+    "runtime/neighbours.py", "runtime/diagnosis.py", "runtime/inside.py", "testing/tested.py",
 }  # fmt: skip
 
 WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py", "testing/owner.py"}

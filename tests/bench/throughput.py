@@ -100,6 +100,7 @@ def gateway(
     mounted = {configuration: "/etc/nginx/lab/nginx.conf", certificates: "/etc/nginx/certificates"}
     container = client.containers.create(
         looking.container_of(client, lab.lab, host, "gateway").attrs["Config"]["Image"],
+        ["/usr/sbin/nginx", "-e", "/dev/stderr", "-g", "daemon off;"],  # as it is: the article's believes any server
         user=":".join(str(number) for number in gateway_owner() or (os.geteuid(), os.getegid())),
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],

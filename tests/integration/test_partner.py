@@ -140,7 +140,7 @@ def test_a_route_to_the_partner_has_guards_of_our_own(partner: Partner) -> None:
 
 UNBELIEVED = {
     "impostor": "upstream SSL certificate verify error: (2",
-    "misnamed": f'upstream SSL certificate does not match "{API}"',
+    "misnamed": "upstream SSL certificate verify error: (62:hostname mismatch)",
     "expired": "upstream SSL certificate verify error: (10:certificate has expired)",
 }
 """Who is not believed -> what our gateway's log says of it."""

@@ -40,6 +40,8 @@ class Verdict:
     def ok(self) -> bool:
         if self.check.expected == expectation.REFUSED:
             return self.observation.failure in TURNED_AWAY
+        if isinstance(self.check.expected, str):
+            return self.observation.failure == self.check.expected
         return self.observation.status == self.check.expected
 
     @property

@@ -67,9 +67,9 @@ class Check:
     """One cell: a caller on a route, and the status that must come back, or REFUSED.
 
     host, route: what is addressed, `:PORT/` for the TLS of a service; via: `direct`, or the remote host of an egress
-    route; tls: `1.2`, `1.3`, or `plain`; path: what is requested; why: the rule; port: a gateway's port that passes
-    through to a service, None for the gateway's own; family: who knows how to observe it (proof.families); request:
-    what is done there, where that is more than one GET.
+    route; tls: `1.2`, `1.3`, `plain`, or empty where nothing is requested; path: what is requested; why: the rule;
+    port: a gateway's port that passes through to a service, None for the gateway's own; family: who knows how to
+    observe it (proof.families); request: what is done there, where that is more than one GET.
     """
 
     host: str
@@ -88,11 +88,11 @@ class Check:
     @property
     def id(self) -> str:
         """Such as `server /mtls/ none 403 (TLS 1.3)`; the path stands in it where it is not the route's own."""
-        door = "plain" if self.tls == "plain" else f"TLS {self.tls}"
+        door = "" if not self.tls else " (plain)" if self.tls == "plain" else f" (TLS {self.tls})"
         beyond = "" if self.via == "direct" else f" via {self.via}"
-        below = "" if self.path.count("/") == self.route.count("/") else f" {self.path}"
+        below = "" if not self.path or self.path.count("/") == self.route.count("/") else f" {self.path}"
         doing = f" {self.request}" if self.request else ""
-        return f"{self.host} {self.route}{beyond}{below}{doing} {self.caller} {self.expected} ({door})"
+        return f"{self.host} {self.route}{beyond}{below}{doing} {self.caller} {self.expected}{door}"
 
 
 @dataclass(frozen=True)

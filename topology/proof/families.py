@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from topology.description.model import Topology
-from topology.proof import callers, expectation, probing
+from topology.proof import callers, egress, expectation, expected_egress, expected_walls, probing, walls
 from topology.proof.checking import Probe
 from topology.proof.expectation import Check, LeftOut
 
@@ -30,6 +30,9 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "route": Family(expectation.checks, probing.probe, expectation.left_out),
     "caller": Family(callers.checks, probing.probe, callers.left_out),
+    expected_walls.FAMILY: Family(expected_walls.checks, walls.probe),
+    expected_walls.INSIDE_FAMILY: Family(expected_walls.inside_checks, walls.probe_inside),
+    expected_egress.FAMILY: Family(expected_egress.checks, egress.probe),
 }
 """Name -> family, in the order in which they are checked."""
 

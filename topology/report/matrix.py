@@ -18,8 +18,11 @@ WRONG = "✗"
 def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
     """Prints tables for each host, each wrong cell with what was expected and why, what has no cells, and the sum."""
     console = Console(highlight=False)
-    for host in dict.fromkeys(verdict.check.host for verdict in verdicts):
-        for one in tables(host, [verdict for verdict in verdicts if verdict.check.host == host], console.width):
+    groups: dict[tuple[str, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        groups.setdefault((verdict.check.host, verdict.check.family), []).append(verdict)
+    for (host, family), found in groups.items():
+        for one in tables(host if family == "route" else f"{host}, {family}", found, console.width):
             console.print(one)
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in wrong:
@@ -34,7 +37,7 @@ def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
     return [f"- {absent.host} {absent.route}".rstrip() + f": left out: {absent.why}" for absent in left_out]
 
 
-def tables(host: str, verdicts: Sequence[Verdict], width: int) -> Iterator[Table]:
+def tables(title: str, verdicts: Sequence[Verdict], width: int) -> Iterator[Table]:
     """Callers against routes: as many routes side by side as fit a width in characters, the others below."""
     callers = list(dict.fromkeys(verdict.check.caller for verdict in verdicts))
     columns = list(dict.fromkeys(column_of(verdict) for verdict in verdicts))
@@ -42,14 +45,14 @@ def tables(host: str, verdicts: Sequence[Verdict], width: int) -> Iterator[Table
     group: list[str] = []
     for column in columns:
         if group and sum(len(one) + 3 for one in [*group, column]) > room:
-            yield table(host, verdicts, callers, group)
+            yield table(title, verdicts, callers, group)
             group = []
         group.append(column)
-    yield table(host, verdicts, callers, group)
+    yield table(title, verdicts, callers, group)
 
 
-def table(host: str, verdicts: Sequence[Verdict], callers: Sequence[str], columns: Sequence[str]) -> Table:
-    made = Table(title=host, title_justify="left", title_style="bold")
+def table(title: str, verdicts: Sequence[Verdict], callers: Sequence[str], columns: Sequence[str]) -> Table:
+    made = Table(title=title, title_justify="left", title_style="bold")
     made.add_column("caller", no_wrap=True)
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -68,12 +71,15 @@ def column_of(verdict: Verdict) -> str:
 
 
 def cell(verdicts: Sequence[Verdict]) -> Text:
-    """One caller on one route: a status, or one for each TLS version where they differ; wrong ones carry a mark."""
+    """One caller on one route: a status, or one for each TLS version or order of calls where they differ.
+
+    Wrong ones carry a mark.
+    """
     if not verdicts:
         return Text("")
     marks = [f"{v.observed}" if v.ok else f"{WRONG} {v.observed} (expected {v.check.expected})" for v in verdicts]
     if len(set(marks)) > 1:
-        marks = [f"{v.check.tls}: {mark}" for v, mark in zip(verdicts, marks, strict=True)]
+        marks = [f"{v.check.request or v.check.tls}: {mark}" for v, mark in zip(verdicts, marks, strict=True)]
     ok = all(verdict.ok for verdict in verdicts)
     return Text("\n".join(dict.fromkeys(marks)), style="" if ok else "bold red")
 

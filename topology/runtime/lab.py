@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from topology.description.loading import Description
 from topology.description.model import Topology
@@ -29,7 +30,7 @@ class Lab:
 
     @property
     def suffix(self) -> str:
-        return f"-{self.instance}" if self.instance else ""
+        return suffix(self)
 
     @property
     def authorities(self) -> Path:
@@ -63,11 +64,26 @@ class Lab:
         return self.folder / host / f"override{self.suffix}.yaml"
 
 
-def labels(lab: Lab) -> dict[str, str]:
+class Instance(Protocol):
+    """What tells one running copy of a topology from others."""
+
+    @property
+    def topology(self) -> Topology: ...
+
+    @property
+    def instance(self) -> str | None: ...
+
+
+def suffix(lab: Instance) -> str:
+    """What the names of an instance end with."""
+    return f"-{lab.instance}" if lab.instance else ""
+
+
+def labels(lab: Instance) -> dict[str, str]:
     return {"mtls-lab.lab": lab.topology.name, "mtls-lab.instance": lab.instance or ""}
 
 
-def label_filters(lab: Lab) -> list[str]:
+def label_filters(lab: Instance) -> list[str]:
     return [f"{name}={value}" for name, value in labels(lab).items()]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from topology.description.model import Topology
 from topology.errors import NoEngine, NotReady
 from topology.runtime import engine, machines, placement
-from topology.runtime.lab import Lab, host_of, label_filters
+from topology.runtime.lab import Instance, Lab, host_of, label_filters
 from topology.runtime.machines import Machine, Machines
 from topology.runtime.placement import Places
 from topology.runtime.preparation import passed_ports
@@ -181,7 +181,7 @@ def alarm(lab: Lab) -> None:
         raise NotReady("\n".join(diagnose(container) for container in broken))
 
 
-def containers(client: DockerClient, lab: Lab) -> list[Container]:
+def containers(client: DockerClient, lab: Instance) -> list[Container]:
     return sorted(
         client.containers.list(all=True, filters={"label": label_filters(lab)}, ignore_removed=True),
         key=lambda container: str(container.name),
