@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from topology.description.model import Topology
-from topology.proof import callers, expectation, probing
+from topology.proof import callers, expectation, expected_requests, probing, requesting
 from topology.proof.checking import Probe
 from topology.proof.expectation import Check, LeftOut
 
@@ -30,6 +30,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "route": Family(expectation.checks, probing.probe, expectation.left_out),
     "caller": Family(callers.checks, probing.probe, callers.left_out),
+    "request": Family(expected_requests.checks, requesting.probe),
 }
 """Name -> family, in the order in which they are checked."""
 
