@@ -30,7 +30,7 @@ from topology.proof.request_kinds import (
     Streams,
 )
 from topology.proof.request_paths import LEFT, normalised
-from topology.proof.witness import lie, testimony
+from topology.proof.witness import lie, statement
 from topology.runtime.running import RunningLab
 
 
@@ -186,7 +186,7 @@ def judged(check: Check, kind: Kind, sent: Sent, aimed: Aim, replies: Sequence[R
 
 def untrue(check: Check, aimed: Aim, path: str, reply: Reply) -> str:
     """What is wrong with what a service saw, if the answer says what it saw."""
-    seen = testimony(reply.body)
+    seen = statement(reply.body)
     if seen is None or check.port is not None:
         return ""
     facts = truth(aimed.topology, aimed.name, path, aimed.caller)

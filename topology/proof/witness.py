@@ -32,7 +32,7 @@ class Truth:
     name: str | None
 
 
-def testimony(body: bytes) -> Mapping[str, str] | None:
+def statement(body: bytes) -> Mapping[str, str] | None:
     """The headers that a service saw, by lower-case name; None where the body is no answer of `/whoami`."""
     try:
         told = json.loads(body)
