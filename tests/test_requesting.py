@@ -240,6 +240,19 @@ def test_an_answer_without_a_status_line_has_a_status(pki: Path, page: bytes, st
     assert observe(pki, check("HTTP/0.9"), serve, tls(pki)).status == status
 
 
+@pytest.mark.parametrize("begun", [b"", b"4\r\nwo", b"zz\r\n"])
+def test_an_answer_that_breaks_off_still_has_its_status(pki: Path, begun: bytes) -> None:
+    """An application that does not know a method may hang up while the gateway passes its answer on."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n" + begun)
+
+    one = check("method UNHEARD-OF")
+
+    assert Verdict(one, observe(pki, one, serve, tls(pki))).ok
+
+
 def test_headers_that_never_end_are_cut_off_or_not(pki: Path) -> None:
     def cut(connection: socket.socket) -> None:
         connection.recv(65536)

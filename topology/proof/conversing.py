@@ -132,7 +132,12 @@ class Answers:
             return self.bare()
         response = http.client.HTTPResponse(cast("socket.socket", self), method=method)
         response.begin()
-        body = response.read(MOST_BYTES)
+        try:
+            body = response.read(MOST_BYTES)
+        except http.client.IncompleteRead as cut:  # an application that is asked oddly may hang up while it answers
+            return Reply(response.status, cut.partial, True)
+        except (ConnectionError, ssl.SSLEOFError):
+            return Reply(response.status, b"", True)
         return Reply(response.status, body, response.will_close)
 
     def bare(self) -> Reply:
