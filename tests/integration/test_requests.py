@@ -62,7 +62,7 @@ BREAKS = {
         "nginx.conf", "client_header_timeout 5s;", "client_header_timeout 60s;", "headers that never end"
     ),
     "what callers say of themselves is added to": changed(
-        "nginx.conf", "0 $remote_addr;", "0 $proxy_add_x_forwarded_for;", "forged X-Forwarded-*"
+        "nginx.conf", "default $remote_addr;", "default $proxy_add_x_forwarded_for;", "forged X-Forwarded-*"
     ),
     "the identity's header is not overwritten": changed(
         "service-headers.conf", "proxy_set_header X-SSL-Client-Verify $client_verify;\n", "",
