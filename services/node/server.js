@@ -49,7 +49,8 @@ function age() {
 
 if (TLS_PORT) {
   // Sessions are not resumed: a caller that resumes shows no certificate, and would not meet a newer revocation list.
-  const secureOptions = constants.SSL_OP_NO_TICKET;
+  // Nor does a caller begin the handshake anew on a connection that stands.
+  const secureOptions = constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION;
   const asked = { requestCert: required, rejectUnauthorized: required };
   let seen = age();
   const secure = https.createServer({ ...credentials(), ...asked, secureOptions }, app);

@@ -102,6 +102,13 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
 
 
 @pytest.fixture(scope="session")
+def every_mode(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    """Each way in which a route can be answered: required, internal, always, egress, files, without TLS, and so on."""
+    with brought_up(Path(__file__).parent / "every_mode.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@pytest.fixture(scope="session")
 def machine_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the sources of the image lie that `machines.machine` is made of."""
     return tmp_path_factory.mktemp("machine")

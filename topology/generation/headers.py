@@ -34,10 +34,30 @@ REMOVED_HEADERS = (
     "X-Client-Cert",
     "X-SSL-Cert",
     "X-SSL-Client-Cert",
+    "X-SSL-Client-CN",
+    "X-SSL-Client-DN",
+    "X-SSL-Client-SHA1",
+    "X-SSL-Issuer",
     "Ssl-Client-Cert",
+    "Ssl-Client-Verify",
+    "Ssl-Client-Subject-Dn",
+    "Ssl-Client-Issuer-Dn",
+    "Client-Cert",
+    "Client-Cert-Chain",
+    "X-Forwarded-Tls-Client-Cert",
+    "X-Forwarded-Tls-Client-Cert-Info",
+    "X-Amzn-Mtls-Clientcert",
+    "X-Amzn-Mtls-Clientcert-Leaf",
+    "X-Amzn-Mtls-Clientcert-Subject",
+    "X-Amzn-Mtls-Clientcert-Issuer",
+    "X-Amzn-Mtls-Clientcert-Serial-Number",
+    "X-ARR-ClientCert",
     "X-Forwarded-To",
 )
-"""Other headers that frameworks and proxies read as facts about the caller; nobody may forge them."""
+"""Other headers that frameworks and proxies read as facts about the caller; nobody may forge them.
+
+Certificates by their names in RFC 9440, Envoy, HAProxy's examples, ingress-nginx, Traefik, AWS and Azure.
+"""
 
 CALLER_HEADERS = (
     ("X-SSL-Client-Verify", "$client_verify"),

@@ -17,6 +17,9 @@ from topology.runtime.running import RunningLab
 
 AT_ONCE = 8
 
+WAITING_AT_ONCE = 64
+"""Checks that wait for a gateway's patience to end do so beside the others, all together."""
+
 Probe = Callable[[Check, RunningLab, Mapping[Caller, Files]], Observation]
 """Does what a check says on a running lab, with the certificates to show, and says what came back; never raises."""
 
@@ -71,8 +74,16 @@ def run(
         progress(f"{number} of {len(chosen)}: {check.id}")
         return Verdict(check, probes[check.family](check, lab, shown))
 
-    with credentials(chosen, lab, datetime.now(UTC)) as shown, ThreadPoolExecutor(AT_ONCE) as pool:
-        return tuple(pool.map(judge, enumerate(chosen, 1)))
+    numbered = tuple(enumerate(chosen, 1))
+    with (
+        credentials(chosen, lab, datetime.now(UTC)) as shown,
+        ThreadPoolExecutor(WAITING_AT_ONCE) as patient,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        slow = patient.map(judge, (one for one in numbered if one[1].waits))
+        quick = tuple(pool.map(judge, (one for one in numbered if not one[1].waits)))
+        done = {id(verdict.check): verdict for verdict in (*quick, *slow)}
+        return tuple(done[id(check)] for check in chosen)
 
 
 def select(checks: Sequence[Check], only: str | None) -> tuple[Check, ...]:

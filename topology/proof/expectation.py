@@ -69,7 +69,8 @@ class Check:
     host, route: what is addressed, `:PORT/` for the TLS of a service; via: `direct`, or the remote host of an egress
     route; tls: `1.2`, `1.3`, `plain`, or empty where nothing is requested; path: what is requested; why: the rule;
     port: a gateway's port that passes through to a service, None for the gateway's own; family: who knows how to
-    observe it (proof.families); request: what is done there, where that is more than one GET.
+    observe it (proof.families); request: what is done there, where that is more than one GET; waits: it takes seconds,
+    and next to no work.
     """
 
     host: str
@@ -84,6 +85,7 @@ class Check:
     port: int | None = None
     family: str = "route"
     request: str = ""
+    waits: bool = field(default=False, compare=False)
 
     @property
     def id(self) -> str:

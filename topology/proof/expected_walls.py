@@ -52,7 +52,7 @@ def host_checks(topology: Topology, host: str) -> Iterator[Check]:
 def wall(host: str, route: str, name: str, expected: str, rule: object) -> Check:
     return Check(
         host=host, route=route, caller=name, via="direct", tls="", path="", expected=expected,
-        why=(getattr(rule, "__doc__", "") or "").strip(), shown=Caller(), family=FAMILY,
+        why=(getattr(rule, "__doc__", "") or "").strip(), shown=Caller(), family=FAMILY, waits=name.startswith(FROM),
     )  # fmt: skip
 
 

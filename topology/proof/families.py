@@ -10,7 +10,17 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from topology.description.model import Topology
-from topology.proof import callers, egress, expectation, expected_egress, expected_walls, probing, walls
+from topology.proof import (
+    callers,
+    egress,
+    expectation,
+    expected_egress,
+    expected_requests,
+    expected_walls,
+    probing,
+    requesting,
+    walls,
+)
 from topology.proof.checking import Probe
 from topology.proof.expectation import Check, LeftOut
 
@@ -33,6 +43,7 @@ FAMILIES: Mapping[str, Family] = {
     expected_walls.FAMILY: Family(expected_walls.checks, walls.probe),
     expected_walls.INSIDE_FAMILY: Family(expected_walls.inside_checks, walls.probe_inside),
     expected_egress.FAMILY: Family(expected_egress.checks, egress.probe),
+    "request": Family(expected_requests.checks, requesting.probe),
 }
 """Name -> family, in the order in which they are checked."""
 

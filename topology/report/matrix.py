@@ -16,14 +16,18 @@ WRONG = "✗"
 
 
 def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
-    """Prints tables for each host, each wrong cell with what was expected and why, what has no cells, and the sum."""
+    """Prints tables for each host, a line for each family of checks beyond them, each wrong cell with what was expected
+    and why, what has no cells, and the sum."""
     console = Console(highlight=False)
     groups: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in verdicts:
-        groups.setdefault((verdict.check.host, verdict.check.family), []).append(verdict)
+        if not verdict.check.request:
+            groups.setdefault((verdict.check.host, verdict.check.family), []).append(verdict)
     for (host, family), found in groups.items():
         for one in tables(host if family == "route" else f"{host}, {family}", found, console.width):
             console.print(one)
+    for line in family_lines([verdict for verdict in verdicts if verdict.check.request]):
+        console.print(Text(line))
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
@@ -31,6 +35,15 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
         console.print(Text(line))
     as_expected = len(verdicts) - len(wrong)
     console.print(Text(f"{len(verdicts)} cells: {as_expected} as the topology says, {len(wrong)} wrong"))
+
+
+def family_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """How many kinds were tried on how many routes, for each family; a table of them would fill screens."""
+    for family in dict.fromkeys(verdict.check.family for verdict in verdicts):
+        cells = [verdict for verdict in verdicts if verdict.check.family == family]
+        kinds = len({verdict.check.request for verdict in cells})
+        routes = len({(verdict.check.host, verdict.check.route) for verdict in cells})
+        yield f"{family}: {len(cells)} cells, {kinds} kinds on {routes} routes"
 
 
 def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
@@ -100,6 +113,8 @@ def as_json(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
             "via": v.check.via,
             "tls": v.check.tls,
             "path": v.check.path,
+            "family": v.check.family,
+            "request": v.check.request,
             "expected": v.check.expected,
             "observed": v.observed,
             "ok": v.ok,
