@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import footprint, lifecycle, renewal, speed, throughput
+from tests.bench import everything, footprint, lifecycle, renewal, speed, throughput
+from tests.bench.everything import Everything
 from tests.bench.footprint import MIB, ContainerMemory, ImageSize
 from tests.bench.lifecycle import ROOT, Cold, Lifecycle
 from tests.bench.renewal import Renewal
@@ -54,6 +55,12 @@ median of {lifecycle_rounds} rounds.
 From nothing to proven ready, images and the base image included:
 
 {cold}
+
+## Everything that is known
+
+`mtls-lab check --all`, the whole command. All certificates that its callers show are issued in {zoo} s.
+
+{everything}
 
 ## Generating
 
@@ -109,7 +116,7 @@ def memory_tables(found: Sequence[ContainerMemory]) -> str:
 @dataclass(frozen=True)
 class Measured:
     """One run.  grown: what the whole machine has more in use with all labs up, in bytes, where it tells; seconds:
-    until they were; issuing: in milliseconds; cells: per second."""
+    until they were; issuing: in milliseconds; cells: per second; zoo: seconds for every caller's certificate."""
 
     throughput: Sequence[Throughput]
     lifecycle: Lifecycle
@@ -120,6 +127,8 @@ class Measured:
     images: Sequence[ImageSize]
     renewal: Renewal
     cells: float
+    everything: Sequence[Everything]
+    zoo: float
     grown: int | None
     seconds: float
 
@@ -129,6 +138,7 @@ class Measured:
 
 def ratios(run: Measured) -> list[Figure]:
     """What a run has to reach."""
+    whole = run.everything
     largest, small = run.generation[-1], run.generation[-2]
     hand = run.rate(throughput.LAB) / run.rate(throughput.BY_HAND)
     steepness = largest.per_service / small.per_service
@@ -140,6 +150,11 @@ def ratios(run: Measured) -> list[Figure]:
         Figure(f"`generate` with {largest.services:,} services, s", largest.seconds, at_most=2),
         Figure("all certificates of the two-host lab, ms", run.issuing, at_most=10),
         Figure("cells per second of `check`", run.cells, at_least=60),
+        Figure("cells per second of `check --all`", min(one.cells / one.seconds for one in whole), at_least=100),
+        Figure("`check --all` on both labs, s", sum(one.seconds for one in whole), at_most=20),
+        Figure("kinds of callers", min(one.callers for one in whole), at_least=56),
+        Figure("kinds of requests", min(one.requests for one in whole), at_least=50),
+        Figure("all certificates that callers show, s", run.zoo, at_most=2),
     ]
 
 
@@ -201,6 +216,22 @@ def page(run: Measured) -> str:
                 ("**in all**", f"**{run.cold.seconds:.1f}**", ""),
             ],
         ),
+        zoo=f"{run.zoo:.2f}",
+        everything=table(
+            ("lab", "kinds of callers", "kinds of requests", "cells", "s", "cells/s", "MiB at most"),
+            [
+                (
+                    one.lab,
+                    one.callers,
+                    one.requests,
+                    f"{one.cells:,}",
+                    f"{one.seconds:.1f}",
+                    rounded(one.cells / one.seconds),
+                    mib(one.memory),
+                )
+                for one in run.everything
+            ],
+        ),
         generation=table(
             ("services", "s", "ms for each further service"),
             [(f"{one.services:,}", f"{one.seconds:.2f}", f"{one.per_service:.2f}") for one in run.generation],
@@ -244,10 +275,13 @@ def measured(folder: Path) -> Measured:
         memory, images = footprint.memory_of(labs), footprint.image_sizes(labs)
         say("acme: renewing while requests run")
         renewed = renewal.measure(next(one for one in labs if one.lab.topology.name == "acme"))
+        both = [next(one for one in labs if one.lab.topology.name == name) for name in ("two-host", "guarded")]
         say("two-host: every cell, several times")
-        cells = speed.cells_per_second(next(one for one in labs if one.lab.topology.name == "two-host"))
+        cells = speed.cells_per_second(both[0])
+        say("two-host, guarded: everything that is known")
+        whole, zoo = [everything.measure(one) for one in both], everything.issuing(both[0])
     grown = after - before if after is not None and before is not None else None
-    return Measured(ways, warm, cold, generated, issued, memory, images, renewed, cells, grown, seconds)
+    return Measured(ways, warm, cold, generated, issued, memory, images, renewed, cells, whole, zoo, grown, seconds)
 
 
 def main() -> int:
