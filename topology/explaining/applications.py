@@ -110,9 +110,22 @@ def answered(evidence: Evidence, hop: Hop) -> Finding | None:
             f"(`mtls-lab logs {hop.host}`) and into the body of its answer", hop.host, upstreams.passes(hop),
             field=upstreams.route_field(hop), also=tuple(notes),
         )  # fmt: skip
+    if notes:
+        return headers_lost(evidence, f"{where.capitalize()} answered {status}: {guards}", tuple(notes))
     return Finding(
         "passed", f"{where.capitalize()} answered {status}: {guards}", "", hop.host, upstreams.passes(hop),
         field=upstreams.route_field(hop), also=tuple(notes),
+    )  # fmt: skip
+
+
+def headers_lost(evidence: Evidence, answered: str, notes: tuple[str, ...]) -> Finding:
+    """The request passed, but what is behind does not see what it should."""
+    hop = next(each for each in evidence.hops if lost_headers(each))
+    lost = hop.effective.lost("proxy_set_header")
+    return Finding(
+        "headers-lost", f"{answered} But {hop.host}'s gateway did not tell it all: {'; '.join(notes)}.",
+        "name all headers again in that location, best by an include that every location has", hop.host,
+        (*hop.effective.every("proxy_set_header")[:1], *lost), field=upstreams.route_field(hop),
     )  # fmt: skip
 
 

@@ -21,6 +21,9 @@ WEAK_DIGESTS = ("md5", "sha1")
 BUILDING = frozenset({2, 18, 19, 20, 21, 22})
 """OpenSSL's numbers for a chain that does not end at a trusted root, whatever the reason."""
 
+UNFINISHED = BUILDING | {3}
+"""Where the chain has no end, OpenSSL may tell last that it misses its revocation list (3), or that it ends (21)."""
+
 NAME_CONSTRAINTS = frozenset(range(47, 54))
 """OpenSSL's numbers for a name that an authority must not sign."""
 
@@ -145,7 +148,7 @@ def self_signed(shown: Shown) -> Flaw:
         "self-signed",
         f"{shown.leaf.subject} is signed with its own key: no authority vouches for it{beyond}.",
         f"show a certificate that was issued by {listed(shown.trust.anchors)}",
-        BUILDING,
+        UNFINISHED,
         "client_certificate" if shown.trust.purpose == CLIENT else "trusted_certificate",
     )
 
@@ -163,7 +166,7 @@ def incomplete_anchor(end: Certificate) -> Flaw:
         f"the trust file holds the intermediate {end.subject}, but not {end.issuer}, which signed it: OpenSSL believes "
         "a chain only where it ends in a self-signed certificate of that file.",
         f"add the root {end.issuer} to the trust file",
-        BUILDING,
+        UNFINISHED,
         "client_certificate",
     )
 
@@ -175,7 +178,7 @@ def impostor(shown: Shown, end: Certificate, named: Certificate) -> Flaw:
             f"{end.subject} says that {named.subject} signed it, down to the key identifier {short(named.key_id)}, but "
             "the signature was not made with that key: it is forged, or was damaged or changed after it was signed.",
             f"have the certificate issued again by {named.subject}",
-            BUILDING | {7, 30},
+            UNFINISHED | {7, 30},
         )
     return Flaw(
         "impostor",
@@ -183,7 +186,7 @@ def impostor(shown: Shown, end: Certificate, named: Certificate) -> Flaw:
         f" key: {ids(end, named)}. Was the authority made anew since the certificate was issued, or is it an impostor?",
         f"have the certificate issued by the authority whose key identifier is {short(named.key_id)}; or, where the "
         "other authority is the right one, put its certificate into the trust file",
-        BUILDING | {7, 30},
+        UNFINISHED | {7, 30},
         "client_certificate" if shown.trust.purpose == CLIENT else "trusted_certificate",
     )
 
@@ -195,7 +198,7 @@ def missing_intermediate(shown: Shown, end: Certificate, missing: Certificate) -
         f"{end.subject} was signed by the intermediate {missing.subject}, whose root is trusted; but the intermediate "
         f"itself was neither sent along ({along} was) nor is it in the trust file.",
         f"append the certificate of {missing.subject} to the certificate file that is shown",
-        BUILDING,
+        UNFINISHED,
     )
 
 
@@ -211,7 +214,7 @@ def other_authority(shown: Shown, end: Certificate, known: Certificate | None) -
         "other-authority",
         f"{end.subject} was issued by {who}{unknown}; this gateway trusts {listed(shown.trust.anchors)} alone.",
         f"show a certificate of {listed(shown.trust.anchors)}, or trust that authority, too",
-        BUILDING,
+        UNFINISHED,
         "client_certificate" if shown.trust.purpose == CLIENT else "trusted_certificate",
     )
 

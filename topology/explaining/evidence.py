@@ -26,7 +26,8 @@ class Sent:
 
     host: whose gateway; domain: the name in SNI and Host; caller: in words; shown: the certificates of the caller, its
     own first; origin: the host from whose network it was sent, empty for outside; port: that of a service which
-    terminates TLS itself, None for the gateway's own; tls: whether the caller spoke TLS at all.
+    terminates TLS itself, None for the gateway's own; tls: whether the caller spoke TLS at all;
+    dialled: the port of the connection.
     """
 
     url: str
@@ -40,6 +41,7 @@ class Sent:
     shown: tuple[Certificate, ...] = ()
     origin: str = ""
     port: int | None = None
+    dialled: int | None = None
     trusted: tuple[Certificate, ...] = ()
     """Whom the caller believes."""
 

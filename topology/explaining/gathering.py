@@ -83,6 +83,7 @@ def explained(scene: Scene, target: Target, question: Question, asker: Asker) ->
         shown=asker.chain,
         origin=question.origin or "",
         port=target.passed,
+        dialled=target.port,
         trusted=certificates.read(anchor.encode()),
     )
     return explain(evidence(scene, target, sent, received, lines, asker.caller))

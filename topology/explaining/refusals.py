@@ -116,7 +116,7 @@ def misdirected(evidence: Evidence, hop: Hop) -> Finding | None:
         sni = hop.told("server_name") or evidence.sent.domain
         return Finding(
             "sni-differs-from-host", f"The TLS connection was made for {sni}, and the request on it is for "
-            f"{hop.told('host') or asked}: a server that verifies client certificates refuses that (421), since the "
+            f"{asked or hop.told('host')}: a server that verifies client certificates refuses that (421), since the "
             "certificate was verified for another one. Browsers do it where two names share an address and a "
             "certificate (HTTP/2 connection reuse).",
             "give the server that verifies clients a certificate, or an address or port, of its own; clients have to "
@@ -219,8 +219,10 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
     asked, led = urlsplit(evidence.sent.url), urlsplit(location)
     by_service = bool(hop.told("upstream"))
     wrong = bool(led.scheme) and led.hostname == asked.hostname and (
-        (asked.scheme, port_of(asked.scheme, asked.port)) != (led.scheme, port_of(led.scheme, led.port))
+        (asked.scheme, evidence.sent.dialled or port_of(asked.scheme, asked.port)) != (led.scheme, port_of(led.scheme, led.port))
     )  # fmt: skip
+    if evidence.sent.origin:
+        return None
     to_https = asked.scheme == "http" and led.scheme == "https"
     if wrong and not to_https:
         return service_redirect(evidence, hop, location) if by_service else nginx_redirect(evidence, hop, location)

@@ -74,6 +74,7 @@ def context_for(anchor: str, shown: Files | None, version: str | None) -> ssl.SS
         context = ssl.create_default_context(cadata=anchor)
     except (ssl.SSLError, ValueError) as error:
         raise NotReady(f"no certificate to trust ({error}); run `mtls-lab up` to issue it") from error
+    context.hostname_checks_common_name = False  # RFC 9525, as browsers, Go and requests do
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     if version is not None:
         context.minimum_version = context.maximum_version = VERSIONS[version]

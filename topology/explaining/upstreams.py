@@ -133,7 +133,7 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
         if any(word in text for word in words):
             return Finding(
                 cause, f"{hop.host}'s gateway called {line.upstream or 'on'}, and the other side ended the TLS "
-                f"handshake: {why}", fix, hop.host, place, (text,), route_field(hop),
+                f"handshake: {why.replace('{sni}', sni_sent(hop))}", fix, hop.host, place, (text,), route_field(hop),
             )  # fmt: skip
     return Finding(
         "upstream-handshake", f"{hop.host}'s gateway called {line.upstream or 'on'}, and no TLS connection came about.",
@@ -141,9 +141,15 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
     )  # fmt: skip
 
 
+def sni_sent(hop: Hop) -> str:
+    if hop.effective.value("proxy_ssl_server_name", "off") != "on":
+        return " Here none is sent."
+    return f" Here it is {hop.effective.value('proxy_ssl_name') or target(hop)}."
+
+
 ALERTS = (
     (("alert number 112", "unrecognized name", "unrecognized_name"), "upstream-sni",
-     "no server there has the name that was sent, or none was sent (proxy_ssl_server_name is off by default).",
+     "no server there has the name that was sent, or none was sent (proxy_ssl_server_name is off by default).{sni}",
      "set `proxy_ssl_server_name on` and proxy_ssl_name to the name of the server"),
     (("alert number 116", "certificate required"), "egress-attaches-nothing",
      "it demands a client certificate, and this gateway shows none.",
