@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from tests import issuers
+from tests.integration.conftest import eventually
 from tests.issuers import Authority
-from topology.explaining import gathering
+from topology import cli
+from topology.explaining import cells, gathering
 from topology.explaining.asking import Question
 from topology.explaining.reasoning import Explanation
+from topology.proof import checking
 from topology.pytest_plugin import TestedLab, brought_up
+from topology.report import explanation, matrix
 from topology.runtime import engine, looking, stacks
 
 pytestmark = pytest.mark.integration
@@ -463,3 +472,154 @@ def test_the_cause_is_named(name: str, lab: TestedLab, tmp_path: Path) -> None:
     assert found.finding.cause == case.cause, f"{found.answer} by {found.maker}: {told}"
     assert [text for text in case.names if text not in told] == []
     assert case.directive in " | ".join(one.text for one in found.directives)
+
+
+def test_a_wrong_cell_of_the_check_carries_its_cause(lab: TestedLab) -> None:
+    """With the directive's file and line; cells that differ in the version of TLS alone share one."""
+    case = SYMPTOMS["18 the egress proxy attaches nothing"]
+    with broken(lab, case):
+        verdicts = checking.run(lab.checks, lab.running, only="client /mtls/*")
+        wrong = [verdict for verdict in verdicts if not verdict.ok]
+        reasons = cells.explanations(lab.lab, lab.running, wrong)
+        console = [explanation.in_short(reasons[verdict.check.id]) for verdict in wrong]
+
+    assert wrong
+    assert {found.finding.cause for found in reasons.values()} == {"egress-attaches-nothing"}
+    assert reasons.keys() == {verdict.check.id for verdict in wrong}
+    assert all(re.search(r"client/nginx/routes\.conf:\d+", text) for text in console)
+    assert matrix.as_json(wrong, reasons)[0]["explanation"]
+
+
+def test_it_is_said_where_the_topology_is_contradicted(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and the topology's own line."""
+    arguments = [OUT, str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+    assert cli.main(["explain", *arguments]) == 0
+    with broken(lab, SYMPTOMS["18 the egress proxy attaches nothing"]):
+        assert cli.main(["explain", *arguments]) == 1
+        assert "explained.yaml:" in capsys.readouterr().out
+        assert cli.main(["explain", *arguments, "--json"]) == 1
+
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cause"], found["expected"], found["as_expected"]) == ("egress-attaches-nothing", 200, False)
+    assert found["directives"][0]["file"].endswith("client/nginx/routes.conf")
+
+
+def test_a_folder_that_was_replaced_behind_a_mount_is_seen(lab: TestedLab) -> None:
+    """6: the container goes on with the old one, and a reload changes nothing."""
+    folder = looking.mounted(lab.lab, "server", "/etc/nginx/lab")
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    try:
+        shutil.copytree(aside, folder)
+        routes = folder / "routes.conf"
+        routes.write_text(routes.read_text().replace("return 403;", "return 402;"))
+        reload(lab, "server")
+        found = gathering.ask(lab.lab, Question(MTLS))
+    finally:
+        shutil.rmtree(folder)
+        aside.rename(folder)
+
+    assert found.finding.cause == "stale-mount"
+    assert "A reload changes nothing" in found.finding.why
+
+
+def test_a_file_that_nginx_has_not_read_is_seen(lab: TestedLab) -> None:
+    """Its look-alike: here a reload is all that is missing."""
+    file = lab.lab.certificates("server") / LISTS
+    good, later = file.read_bytes(), time.time() + 60
+    try:
+        os.utime(file, (later, later))
+        found = gathering.ask(lab.lab, Question(MTLS, caller="bro-revoked"))
+    finally:
+        file.write_bytes(good)
+        reload(lab, "server")
+
+    assert found.finding.cause == "not-reloaded"
+
+
+def test_a_service_that_is_down_is_told_from_one_that_moved(lab: TestedLab) -> None:
+    """1: the addresses are the same; it is the container that does not run."""
+    container = looking.container_of(engine.connect(), lab.lab, "server", "node")
+    container.stop(timeout=1)
+    try:
+        found = gathering.ask(lab.lab, Question("https://inner.lab.test/node/health"))
+    finally:
+        container.start()
+        eventually(lambda: ask_plainly(lab) == 200, 60)
+
+    assert found.finding.cause == "upstream-down"
+    assert "node is exited" in found.finding.why
+
+
+def ask_plainly(tested: TestedLab) -> int:
+    return tested.get("server", "/node/health").status_code
+
+
+def test_a_host_that_is_down_is_one_clear_line(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 4; a lab that is half up too."""
+    common = [str(lab.lab.description.file), "--out", str(lab.lab.out)]
+    assert cli.main(["explain", MTLS, *common, "--instance", "nobody"]) == 4
+    assert "run `mtls-lab up` first" in capsys.readouterr().err
+
+
+BAD_INPUT = {
+    "https://nowhere.example/": "no host of the lab explained; there are inner.lab.test, outer.lab.test",
+    "https://server/mtls/": "did you mean 'inner.lab.test'?",
+    "https://inner.lab.test:1/": "does not listen on port 1",
+    "ftp://inner.lab.test/": "write a whole URL",
+    "inner.lab.test": "write a whole URL",
+    "https://inner.lab.test:x/": "no URL",
+    f"{MTLS} --as brol": "did you mean 'bro'?",
+    f"{MTLS} --from servr": "did you mean 'server'?",
+    f"{MTLS} --from client --as bob": "there is /mtls/ as bro",
+    f"{MTLS} --from server --as bro": "nobody can show a certificate",
+    f"{MTLS} --cert NOWHERE": "cannot be read",
+    f"{MTLS} --cert FOLDER": "cannot be read",
+    f"{MTLS} --cert KEY": "holds no certificate",
+    f"{MTLS} --cert DER": "convert it",
+    f"{MTLS} --cert CERT": "name the key's file",
+    f"{MTLS} --cert CERT --key OTHER": "is not the key of CN=bro",
+    f"{MTLS} --cert CERT --key LOCKED": "the key is encrypted",
+    f"{MTLS} --key KEY": "name its certificate",
+    f"{MTLS} --cert CERT --key KEY --as bro": "say one of them",
+    f"{MTLS} --method FETCH": "one of GET",
+    f"{MTLS} --header nonsense": "write NAME: VALUE",
+    f"{MTLS} --body NOWHERE": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("line", BAD_INPUT)
+def test_bad_input_is_one_clear_line(
+    line: str, lab: TestedLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = ROOT.client("bro")
+    loaded: Any = serialization.load_pem_private_key(key, None)
+    locked = loaded.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    contents = {
+        "CERT": certificate, "KEY": key, "OTHER": ROOT.client("bob")[1], "LOCKED": locked,
+        "DER": x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.DER),
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "FOLDER").mkdir()
+    files = {*contents, "FOLDER", "NOWHERE"}
+    words = [str(tmp_path / word) if word in files else word for word in line.split()]
+    common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+
+    assert cli.main(["explain", *words, *common]) == 2
+    complaint = capsys.readouterr().err
+    assert BAD_INPUT[line] in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_an_expired_file_of_one_s_own_is_explained(lab: TestedLab, tmp_path: Path) -> None:
+    """It is sent as it is: what the lab makes of it is what is asked."""
+    certificate, key = ROOT.client("bro", start=NOW - timedelta(days=9), end=NOW - timedelta(days=1))
+    (tmp_path / "own.pem").write_bytes(certificate + key)
+    with broken(lab, Broken("", MTLS, files=trusting(ROOT))):
+        found = gathering.ask(lab.lab, Question(MTLS, certificate=tmp_path / "own.pem"))
+
+    assert found.finding.cause == "expired"
+    assert found.as_expected is None

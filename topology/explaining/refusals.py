@@ -217,9 +217,10 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
     if not location or not 300 <= (evidence.received.status or 0) < 400:
         return None
     asked, led = urlsplit(evidence.sent.url), urlsplit(location)
+    dialled = evidence.sent.dialled or port_of(asked.scheme, asked.port)
     by_service = bool(hop.told("upstream"))
     wrong = bool(led.scheme) and led.hostname == asked.hostname and (
-        (asked.scheme, evidence.sent.dialled or port_of(asked.scheme, asked.port)) != (led.scheme, port_of(led.scheme, led.port))
+        (asked.scheme, dialled) != (led.scheme, port_of(led.scheme, led.port))
     )  # fmt: skip
     if evidence.sent.origin:
         return None
