@@ -623,3 +623,56 @@ def test_an_expired_file_of_one_s_own_is_explained(lab: TestedLab, tmp_path: Pat
 
     assert found.finding.cause == "expired"
     assert found.as_expected is None
+
+
+@contextmanager
+def started_anew(tested: TestedLab) -> Iterator[Callable[[], str]]:
+    """The server's gateway, stopped; the function starts it and says what is told of it when it has given up."""
+    gateway = looking.container_of(engine.connect(), tested.lab, "server", "gateway")
+    gateway.stop(timeout=1)
+
+    def words() -> str:
+        gateway.start()
+        eventually(lambda: "[emerg]" in bytes(gateway.logs(tail=5)).decode(errors="replace"), 30)
+        return looking.diagnose(gateway)
+
+    try:
+        yield words
+    finally:
+        gateway.restart(timeout=1)
+        tested.find_ports("server")
+        eventually(lambda: ask_plainly(tested) == 200, 60)
+
+
+STARTS = {
+    "3 a misspelt service": (in_server("ADDRESS OF mirror", "server miror:8000;"), "did you mean mirror?"),
+    "3 a service that has another name altogether": (in_server("ADDRESS OF mirror", "server db:5432;"), "there are "),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab) -> None:
+    """`up` and `status` tell it; the line of the configuration stands with it."""
+    edits, told = STARTS[name]
+    with started_anew(lab) as start, ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edited(lab, edit))
+        said = start()
+
+    assert told in said
+    assert re.search(r"server/nginx/nginx\.conf:\d+", said)
+
+
+def test_a_key_that_the_gateway_s_user_cannot_read_is_named(lab: TestedLab) -> None:
+    """7: the certificate beside it can be read; who owns the key, and with which mode, is said."""
+    key = lab.lab.certificates("server") / "server.key"
+    owner = key.stat().st_uid
+    with started_anew(lab) as start:
+        try:
+            os.chown(key, 0, 0)
+            said = start()
+        finally:
+            os.chown(key, owner, owner)
+
+    assert f"nginx runs as user {owner}" in said
+    assert "belongs to user 0 (mode 0600)" in said
