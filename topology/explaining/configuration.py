@@ -5,12 +5,12 @@ Sources: nginx, "How nginx processes a request", "server_name", "location".
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from topology.nginx import listening, passing
+from topology.nginx.reading import Configuration
 from topology.nginx.tree import Block, Directive
 
 
@@ -76,56 +76,12 @@ class Effective:
         )
 
 
-def effective(root: Block, port: int, name: str, uri: str) -> Effective:
+def effective(read: Configuration, port: int, name: str, uri: str) -> Effective:
     """What holds for a request.  port: in the container; name: SNI and Host; uri: as in the request line."""
-    http = next(root.blocks("http"), None)
-    if http is None:
-        return Effective()
-    server = server_for(http, port, name)
+    server = listening.server_for(read, port, name)
     if server is None:
-        return Effective(http)
-    return Effective(location_for(server, normalised(uri)) or server)
-
-
-def server_for(http: Block, port: int, name: str) -> Block | None:
-    listening = [one for one in http.blocks("server") if any(port_of(listen) == port for listen in one.own("listen"))]
-    named = [(rank, one) for one in listening if (rank := name_rank(one, name)) is not None]
-    if named:
-        return max(named, key=lambda pair: pair[0])[1]
-    default = (one for one in listening if any("default_server" in listen.arguments for listen in one.own("listen")))
-    return next(default, next(iter(listening), None))
-
-
-def port_of(listen: Directive) -> int:
-    last = listen.value.rpartition(":")[2]
-    return int(last) if last.isdigit() else 80
-
-
-def name_rank(server: Block, name: str) -> tuple[int, int] | None:
-    """How well a server's names fit: exact, then the longest wildcard before, after, then regular expressions."""
-    ranks = [rank_of(one, name) for names in server.own("server_name") for one in names.arguments]
-    return max((rank for rank in ranks if rank is not None), default=None)
-
-
-def rank_of(pattern: str, name: str) -> tuple[int, int] | None:
-    if pattern.lower() == name.lower():
-        return (3, len(pattern))
-    if pattern.startswith("~"):
-        return (0, 0) if matches(pattern[1:], name) else None
-    if "*" in pattern and fnmatch.fnmatchcase(name.lower(), pattern.lower()):
-        return (2 if pattern.startswith("*") else 1, len(pattern))
-    return None
-
-
-NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
-"""PCRE's named groups are written otherwise in Python."""
-
-
-def matches(pattern: str, text: str, *, folded: bool = False) -> bool:
-    try:
-        return re.search(NAMED_GROUP.sub("(?P<", pattern), text, re.IGNORECASE if folded else 0) is not None
-    except re.error:
-        return False
+        return Effective(next(iter(read.http), None))
+    return Effective(passing.location_for(server, normalised(uri)) or server)
 
 
 def normalised(uri: str) -> str:
@@ -139,36 +95,3 @@ def normalised(uri: str) -> str:
             parts.append(part)
     folder = path.endswith(("/.", "/.."))
     return "/" + "/".join(parts) + ("/" if folder and parts and parts[-1] else "")
-
-
-def location_for(block: Block, path: str) -> Block | None:
-    """The innermost location that nginx chooses."""
-    chosen = chosen_location(tuple(block.blocks("location")), path)
-    return None if chosen is None else location_for(chosen, path) or chosen
-
-
-def chosen_location(locations: Sequence[Block], path: str) -> Block | None:
-    prefixes: list[tuple[int, str, Block]] = []
-    for one in locations:
-        modifier, pattern = parts_of(one)
-        if modifier == "=" and pattern == path:
-            return one
-        if modifier in ("", "^~") and path.startswith(pattern):
-            prefixes.append((len(pattern), modifier, one))
-    longest = max(prefixes, key=lambda found: found[0], default=None)
-    if longest is not None and longest[1] == "^~":
-        return longest[2]
-    return next(by_expression(locations, path), longest[2] if longest else None)
-
-
-def parts_of(location: Block) -> tuple[str, str]:
-    """Modifier and pattern."""
-    arguments = location.directive.arguments
-    return (arguments[0], arguments[-1]) if len(arguments) > 1 else ("", arguments[0] if arguments else "")
-
-
-def by_expression(locations: Sequence[Block], path: str) -> Iterator[Block]:
-    for one in locations:
-        modifier, pattern = parts_of(one)
-        if modifier in ("~", "~*") and matches(pattern, path, folded=modifier == "~*"):
-            yield one

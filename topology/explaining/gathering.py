@@ -180,7 +180,7 @@ def hop(
 ) -> Hop:
     inside = insides.look(scene.lab, host)
     read = configuration_of(scene.lab, host, inside)
-    holds = configuration.effective(read.root, port, name, uri) if read else Effective()
+    holds = configuration.effective(read, port, name, uri) if read else Effective()
     named = {value for setting in CERTIFICATE_SETTINGS if (value := holds.value(setting)) and "$" not in value}
     if missing := tuple(sorted(path for path in named if path not in inside.files and path.startswith("/"))):
         more = insides.look(scene.lab, host, missing)

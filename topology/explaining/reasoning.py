@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from topology.description.positions import Path, dotted
-from topology.explaining import applications, handshakes, refusals, upstreams, verification
+from topology.explaining import applications, handshakes, lapses, refusals, upstreams, verification
 from topology.explaining.evidence import Evidence, Finding, Hop
 
 Cause = Callable[[Evidence, Hop], Finding | None]
@@ -22,6 +22,8 @@ CAUSES: tuple[Cause, ...] = (
     refusals.misdirected,
     refusals.guarded,
     refusals.forbidden,
+    lapses.let_in,
+    lapses.passed_anyway,
     applications.wrong_application,
     applications.api_definition,
     refusals.redirected,

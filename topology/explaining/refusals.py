@@ -70,15 +70,19 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
         if f"CN={evidence.topology.identities[name].common_name}" == hop.told("client_subject")
     ]  # fmt: skip
     same = f" It has the name of {twins[0]}, but another authority issued it, so it is somebody else." if twins else ""
+    before = evidence.before(hop)
+    attached = before.effective.every("proxy_ssl_certificate") if before else ()
+    whose = f" {before.host}'s gateway attaches it." if before else ""
     conditions = tuple(one for one in (inner(hop.effective.location, "if") if hop.effective.location else ()))
     return Finding(
         "same-name-other-authority" if twins else "not-allowed",
         f"The certificate is good, but {who}, is not among those whom {hop.route} of {hop.host} lets in"
-        f"{f' ({allowed})' if allowed else ''}: issuer and subject both have to be theirs, letter for letter.{same}",
+        f"{f' ({allowed})' if allowed else ''}: issuer and subject both have to be theirs, letter for letter."
+        f"{same}{whose}",
         f"call as {' or '.join(route.allow)}, or add the identity to the route's `allow`" if route and route.allow
         else "add the identity to the list of the guard",
-        hop.host, tuple(dict.fromkeys((*conditions, condition, answer))), field=("hosts", hop.host, "routes", hop.route,
-        "allow"),
+        hop.host, tuple(dict.fromkeys((*conditions, condition, answer, *attached))),
+        field=("hosts", hop.host, "routes", hop.route, "allow"),
     )  # fmt: skip
 
 

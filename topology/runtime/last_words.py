@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 EMERGENCY = re.compile(r"\[emerg\] (?:\d+#\d+: )?(?P<said>.*)")
+LINKED = {"/etc/nginx/nginx.conf": "/etc/nginx/lab/nginx.conf"}
+"""In the gateway's image."""
+
 PLACE = re.compile(r" in (?P<file>/\S+):(?P<line>\d+)$")
 
 
@@ -46,6 +49,7 @@ def shown(path: str, around: Around) -> str:
 
 
 def here(path: str, around: Around) -> Path | None:
+    path = LINKED.get(path, path)
     fitting = [target for target in around.mounts if path == target or path.startswith(f"{target.rstrip('/')}/")]
     if not fitting:
         return None
@@ -78,7 +82,9 @@ def unreadable_key(found: re.Match[str], around: Around) -> Iterator[str]:
     if file is None or around.user is None:
         yield f"the user that nginx runs as may not read {path}: let it own the file, or give its group the right"
         return
-    for folder in reversed(file.parents):
+    mounted = [source for source in around.mounts.values() if file.is_relative_to(source)]
+    # What lies above a mount on this machine, nobody in the container has to pass.
+    for folder in reversed([one for one in file.parents if any(one.is_relative_to(source) for source in mounted)]):
         if folder.exists() and not may(folder, around.user, stat.S_IXUSR):
             yield f"user {around.user} may not enter {folder} (mode {mode(folder)}, owner {folder.stat().st_uid})"
             return
