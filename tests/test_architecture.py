@@ -25,7 +25,8 @@ MAY_IMPORT = {
         "errors", "description", "pki", "generation", "proof", "runtime", "machine", "linting", "explaining",
     },
     "commands": {
-        "errors", "description", "generation", "runtime", "proof", "report", "machine", "nginx", "linting", "explaining",
+        "errors", "description", "generation", "runtime", "proof", "report", "machine", "nginx", "linting",
+        "explaining",
     },
     "cli": {"errors", "commands"},
     "testing": {"errors", "description", "generation", "runtime", "proof", "report"},

@@ -16,7 +16,17 @@ from typing import Annotated, Any
 import typer
 
 from topology.commands import (
-    authoring, certificates, clients, deployment, doctor, explain, hosts, lab, lint, logs, trust,
+    authoring,
+    certificates,
+    clients,
+    deployment,
+    doctor,
+    explain,
+    hosts,
+    lab,
+    lint,
+    logs,
+    trust,
 )  # fmt: skip
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NoEngine, NotReady, reason
 
