@@ -27,7 +27,7 @@ from topology.commands import (
     lint,
     logs,
     trust,
-)  # fmt: skip
+)
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NoEngine, NotReady, reason
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.

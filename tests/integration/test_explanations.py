@@ -512,19 +512,24 @@ def test_the_cause_is_named(name: str, lab: TestedLab, tmp_path: Path) -> None:
     assert case.directive in " | ".join(one.text for one in found.directives)
 
 
-def test_a_wrong_cell_of_the_check_carries_its_cause(lab: TestedLab) -> None:
+def test_a_wrong_cell_of_the_check_carries_its_cause(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
     """With the directive's file and line; cells that differ in the version of TLS alone share one."""
     case = SYMPTOMS["18 the egress proxy attaches nothing"]
     with broken(lab, case):
         verdicts = checking.run(lab.checks, lab.running, only="client /mtls/*")
         wrong = [verdict for verdict in verdicts if not verdict.ok]
         reasons = cells.explanations(lab.lab, lab.running, wrong)
+        common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+        code = cli.main(["check", *common, "--only", "client /mtls/*"])
+        printed = capsys.readouterr().out
         console = [explanation.in_short(reasons[verdict.check.id]) for verdict in wrong]
 
     assert wrong
     assert {found.finding.cause for found in reasons.values()} == {"egress-attaches-nothing"}
     assert reasons.keys() == {verdict.check.id for verdict in wrong}
     assert all(re.search(r"client/nginx/routes\.conf:\d+", text) for text in console)
+    assert code == 1
+    assert "egress-attaches-nothing" in printed
     assert matrix.as_json(wrong, reasons)[0]["explanation"]
 
 

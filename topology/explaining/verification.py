@@ -26,12 +26,17 @@ REASONS = {
 }  # fmt: skip
 """OpenSSL's words for what a gateway without error lines at level info logs in $ssl_client_verify alone."""
 
+REFUSED = 400
+"""From here on an answer is a refusal."""
+
 SKEW = timedelta(seconds=30)
 """Clocks that differ less than this are the same clock."""
 
 
 def judged(evidence: Evidence, hop: Hop) -> Finding | None:
     """A client certificate that nginx did not believe, told apart by the certificates themselves."""
+    if (evidence.received.status or 0) < REFUSED:
+        return None
     line = next((line for line in hop.errors if line.code and not line.of_upstream), None)
     failed = hop.told("client_verify").removeprefix("FAILED:") if "FAILED" in hop.told("client_verify") else ""
     code = line.code if line else REASONS.get(failed, 0)

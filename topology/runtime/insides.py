@@ -25,10 +25,12 @@ TICKS = 100
 """A second, as /proc counts (Linux, USER_HZ)."""
 
 LOOK = """\
+sleep 0.05
+echo "$MARK"
 date +%s
 sed -n 's/^btime //p' /proc/stat
 for process in /proc/[0-9]*/stat; do
-    read -r line < $process 2> /dev/null && case "$line" in *'(nginx)'*) echo "$line";; esac
+    line=$(cat "$process" 2> /dev/null) && case "$line" in *'(nginx)'*) echo "$line";; esac
 done
 echo
 for path in $(find -L "$@" -type f ! -name '*.key' ! -name '*key.pem' 2> /dev/null); do
@@ -36,13 +38,17 @@ for path in $(find -L "$@" -type f ! -name '*.key' ! -name '*key.pem' 2> /dev/nu
     cat "$path"
     echo
 done
-true
+echo "$MARK end"
 """
 """Clock, when the machine and each nginx process started, and all files that are no keys."""
 
 MARK = "=== mtls-lab file"
 
+TRIES = 5
+"""docker-py can lose the first bytes of what a command prints, where they come together with the answer's head."""
+
 CALL = """\
+sleep 0.05
 exec 3<> "/dev/tcp/$1/$2" || exit 1
 printf '%s' "$3" >&3
 timeout "$4" cat <&3
@@ -95,11 +101,7 @@ def look(lab: Lab, host: str, more: tuple[str, ...] = ()) -> Insides:
     """What a running gateway sees.  more: further files.  Raises NotReady where it cannot be looked into."""
     container = gateway(lab, host)
     command = ["sh", "-c", f"MARK='{MARK}'\n{LOOK}", "sh", CONFIGURATION, CERTIFICATES, *more]
-    code, printed = container.exec_run(command, stream=False)
-    output = cast("bytes", printed)
-    if code:
-        raise NotReady(f"{container.name}: cannot be looked into: {output.decode(errors='replace').strip()}")
-    head, *parts = output.split(MARK.encode() + b" ")
+    head, *parts = whole_output(container, command).split(MARK.encode() + b" ")
     moments = head.decode(errors="replace").splitlines()
     mounts = {one["Destination"]: Path(one["Source"]) for one in container.attrs["Mounts"] if one["Type"] == "bind"}
     return Insides(
@@ -109,6 +111,23 @@ def look(lab: Lab, host: str, more: tuple[str, ...] = ()) -> Insides:
         mounts=mounts,
         local=host not in placement.read(lab.placement),
     )
+
+
+def whole_output(container: Container, command: list[str]) -> bytes:
+    """What stands between the marks.  Raises NotReady where nothing whole comes back, as often as it is tried."""
+    complaint = ""
+    for _ in range(TRIES):
+        try:
+            _, printed = container.exec_run(command, stream=False, demux=True)
+        except ValueError as error:
+            complaint = str(error)
+            continue
+        output, said = (one or b"" for one in cast("tuple[bytes | None, bytes | None]", printed))
+        begin, end = f"{MARK}\n".encode(), f"{MARK} end\n".encode()
+        if output.startswith(begin) and output.endswith(end):
+            return output[len(begin) : -len(end)]
+        complaint = said.decode(errors="replace").strip() or "its output was cut"
+    raise NotReady(f"{container.name}: cannot be looked into: {complaint}")
 
 
 def read(part: bytes) -> tuple[str, File]:
