@@ -18,7 +18,7 @@ from topology.explaining.evidence import Evidence, Finding, Hop, Peer, Received,
 from topology.nginx import reading
 from topology.nginx.reading import Mounts
 from topology.runtime import last_words
-from topology.runtime.insides import File, Insides
+from topology.runtime.gateways import File, Insides
 from topology.runtime.last_words import Around
 
 NOW = datetime.now(UTC)

@@ -25,8 +25,8 @@ from topology.nginx import reading
 from topology.nginx.reading import Configuration, Mounts, Unreadable
 from topology.proof import expectation
 from topology.proof.expectation import Caller
-from topology.runtime import insides, logs, looking
-from topology.runtime.insides import CERTIFICATES, CONFIGURATION, File, Insides
+from topology.runtime import gateways, logs, looking
+from topology.runtime.gateways import CERTIFICATES, CONFIGURATION, File, Insides
 from topology.runtime.lab import Lab
 from topology.runtime.logs import GATEWAY, Choice, Line
 from topology.runtime.running import RunningLab
@@ -178,12 +178,12 @@ def hop(
     access: Mapping[str, object] | None,
     errors: tuple[ErrorLine, ...],
 ) -> Hop:
-    inside = insides.look(scene.lab, host)
+    inside = gateways.look(scene.lab, host)
     read = configuration_of(scene.lab, host, inside)
     holds = configuration.effective(read, port, name, uri) if read else Effective()
     named = {value for setting in CERTIFICATE_SETTINGS if (value := holds.value(setting)) and "$" not in value}
     if missing := tuple(sorted(path for path in named if path not in inside.files and path.startswith("/"))):
-        more = insides.look(scene.lab, host, missing)
+        more = gateways.look(scene.lab, host, missing)
         inside = replace(inside, files={**inside.files, **more.files})
     return Hop(
         host=host,
@@ -195,7 +195,7 @@ def hop(
         now=inside.now,
         peers=tuple(
             Peer(one.state.service, one.state.status, one.state.health or "", one.addresses)
-            for one in insides.neighbours(scene.lab, host)
+            for one in gateways.neighbours(scene.lab, host)
         ),
         stale=tuple(stale(inside)),
     )

@@ -14,7 +14,7 @@ from topology.explaining import certificates
 from topology.explaining.asking import Question, Target
 from topology.explaining.evidence import Received
 from topology.proof.probing import Files
-from topology.runtime import insides
+from topology.runtime import gateways
 from topology.runtime.lab import Lab
 
 SECONDS = 15
@@ -138,7 +138,7 @@ def from_inside(lab: Lab, question: Question, target: Target, headers: Mapping[s
     """Raises NotReady where nothing comes back."""
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"{question.method} {target.path} HTTP/1.1\r\n{head}\r\n{question.body.decode('latin-1')}"
-    answer = insides.call(lab, target.host, target.port, request)
+    answer = gateways.call(lab, target.host, target.port, request)
 
     class Answered:
         """What http.client reads an answer from."""
