@@ -65,7 +65,7 @@ def callers(lab: RunningLab, target: Target) -> Mapping[str, Check]:
     every = [*expectation.checks(lab.topology, lab.held_elsewhere), *families.checks(lab.topology, lab.held_elsewhere)]
     found: dict[str, Check] = {}
     for check in sorted(every, key=lambda one: one.host != target.host):
-        if check.caller != NOBODY:
+        if check.caller != NOBODY and check.family in ("route", "caller"):
             found.setdefault(check.caller, check)
     return found
 

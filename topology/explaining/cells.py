@@ -20,6 +20,10 @@ from topology.proof.expectation import Check
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
+INSIDE = "inside"
+ASKED_AGAIN = ("route", "caller", INSIDE)
+"""Families whose cells are one plain GET each."""
+
 MOST = 24
 """Explanations of one run; a lab in which more is wrong has few causes."""
 
@@ -51,8 +55,11 @@ def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Map
 
 
 def of_cell(scene: Scene, verdict: Verdict) -> Explanation | None:
+    """None for a wall: what is wrong there was found inside, and stands with the cell."""
     try:
-        return asked_again(scene, verdict) if not verdict.check.request else from_logs(scene, verdict)
+        if verdict.check.family in ASKED_AGAIN:
+            return asked_again(scene, verdict)
+        return from_logs(scene, verdict) if verdict.observation.request_id else None
     except (LabError, OSError):  # the wrong cell itself is the news
         return None
 
@@ -72,7 +79,10 @@ def question_of(scene: Scene, check: Check) -> tuple[Question, Target]:
     endpoint = scene.running.endpoints[check.host]
     port = endpoint.passed.get(check.port) if check.port else endpoint.http if scheme == "http" else endpoint.https
     version = check.tls if check.tls in ("1.2", "1.3") else None
-    question = Question(f"{scheme}://{host.domain}:{port}{check.path}", check.caller, tls=version)
+    if check.family == INSIDE:
+        question = Question(f"http://{host.domain}{check.path}", origin=check.host)
+    else:
+        question = Question(f"{scheme}://{host.domain}:{port}{check.path}", check.caller, tls=version)
     return question, asking.target(scene.running, question)
 
 
