@@ -13,6 +13,8 @@ LINE = re.compile(
 )
 CONTEXT = re.compile(r", (client|server|request|upstream|host|referrer): (\"[^\"]*\"|[^,]*)")
 VERIFY = re.compile(r"SSL certificate verify error: \((\d+):([^)]*)\)")
+"""Of a client's certificate, and of a server's, within the handshake or after it."""
+
 PLAIN = "client sent plain HTTP request to HTTPS port"
 
 

@@ -12,6 +12,9 @@ from topology.explaining.evidence import Evidence, Finding, Hop, Peer
 from topology.explaining.log_lines import ErrorLine, holding
 from topology.nginx.tree import Directive
 
+OF_NAMES = (62, 63, 64)
+"""OpenSSL's numbers for a certificate that is for another host name, e-mail address or IP address."""
+
 GATEWAY_FAILURES = (500, 502, 503, 504)
 NAME_DIFFERS = re.compile(r"upstream SSL certificate does not match \"([^\"]*)\"")
 UNRESOLVED = re.compile(r"(\S+) could not be resolved \((\d+): ([^)]*)\)")
@@ -98,10 +101,11 @@ def verify_settings(hop: Hop) -> tuple[Directive, ...]:
 
 def wrong_name(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding | None:
     line = holding(lines, "upstream SSL certificate does not match")
+    line = line or next((each for each in lines if each.code in OF_NAMES), None)
     if line is None:
         return None
     match = NAME_DIFFERS.search(line.message)
-    wanted = match[1] if match else target(hop)
+    wanted = match[1] if match else hop.effective.value("proxy_ssl_name") or target(hop)
     served = evidence.served.get(called_host(evidence, hop), ())
     faults = list(verification.name_faults(served[0], wanted)) if served else []
     detail = faults[0].why if faults else f"the certificate that was shown is not for {wanted}."
@@ -135,6 +139,13 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
                 cause, f"{hop.host}'s gateway called {line.upstream or 'on'}, and the other side ended the TLS "
                 f"handshake: {why.replace('{sni}', sni_sent(hop))}", fix, hop.host, place, (text,), route_field(hop),
             )  # fmt: skip
+    if hop.effective.value("proxy_ssl_server_name", "off") != "on":
+        return Finding(
+            "upstream-sni", f"{hop.host}'s gateway called {line.upstream or 'on'} without a name in the handshake "
+            "(proxy_ssl_server_name is off, as by default), and no TLS connection came about: the other side knows no "
+            "server for that, and a gateway of this lab believes no server that it did not ask for by name.",
+            "set `proxy_ssl_server_name on`", hop.host, place, (text,), route_field(hop),
+        )  # fmt: skip
     return Finding(
         "upstream-handshake", f"{hop.host}'s gateway called {line.upstream or 'on'}, and no TLS connection came about.",
         "compare what both sides offer", hop.host, place, (text,), route_field(hop),
@@ -265,4 +276,4 @@ def meant_peer(evidence: Evidence, hop: Hop) -> Peer | None:
     return next((peer for peer in hop.peers if wanted is not None and peer.service == wanted), None)
 
 
-CAUSES = (unverified_server, wrong_name, refused_handshake, unresolved, unreachable, broken_off)
+CAUSES = (wrong_name, unverified_server, refused_handshake, unresolved, unreachable, broken_off)
