@@ -15,7 +15,19 @@ from typing import Annotated, Any
 
 import typer
 
-from topology.commands import authoring, certificates, clients, deployment, doctor, hosts, lab, lint, logs, trust
+from topology.commands import (
+    authoring,
+    certificates,
+    clients,
+    deployment,
+    doctor,
+    explain,
+    hosts,
+    lab,
+    lint,
+    logs,
+    trust,
+)
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NoEngine, NotReady, reason
 
 EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certificates, and the proof of who gets in.
@@ -28,6 +40,8 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab check --only 'server /mtls/*'
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
   mtls-lab lint                      what makes the gateways weaker than they seem; also of any nginx.conf
+  mtls-lab explain https://ec3.lab.test/mtls/health --as bro-expired
+                                     why that caller gets that answer
   mtls-lab logs --request 5f0c...    one request's way through all gateways
   mtls-lab snippet java --host server --as bro
                                      code that calls a route, in Java or eight other languages
@@ -65,7 +79,7 @@ no answer."""
 
 for command in (
     authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
-    lint.lint, deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
+    explain.explain, lint.lint, deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")

@@ -141,6 +141,7 @@ def check(
     With --at nothing is sent: it tells which certificates and revocation lists will have ended by then, and which
     answers change with them, as long as nobody renews anything.
     """
+    from topology.explaining import cells
     from topology.generation import writing
     from topology.proof import checking, expectation, families
     from topology.report import matrix
@@ -157,15 +158,17 @@ def check(
     with shown_progress() as progress:
         checks = (families.checks if every else expectation.checks)(lab.topology, elsewhere)
         verdicts = checking.run(checks, running, only=only, progress=progress.detail, probes=families.PROBES)
+        wrong = [verdict for verdict in verdicts if not verdict.ok]
+        reasons = cells.explanations(lab, running, wrong)
     left_out = (families if every else expectation).left_out(lab.topology, elsewhere)
     if junit is not None:
-        writing.write(junit, matrix.junit(verdicts).encode())
+        writing.write(junit, matrix.junit(verdicts, reasons).encode())
     if as_json:
-        print(json.dumps(matrix.as_json(verdicts), indent=2))
+        print(json.dumps(matrix.as_json(verdicts, reasons), indent=2))
         print("\n".join(matrix.left_out_lines(left_out)), end="\n" if left_out else "", file=sys.stderr)
     else:
-        matrix.show(verdicts, left_out)
-    if wrong := [verdict for verdict in verdicts if not verdict.ok]:
+        matrix.show(verdicts, left_out, reasons)
+    if wrong:
         raise CheckFailed(f"{len(wrong)} of {len(verdicts)} cells are wrong")
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from topology.explaining.reasoning import Explanation
 from topology.proof.checking import Verdict
 from topology.proof.expectation import LeftOut
+from topology.report import explanation
 
 WRONG = "✗"
 
+Reasons = Mapping[str, Explanation]
+"""Id of a wrong cell -> why it got its answer, as far as that is known."""
 
-def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
+NONE: Reasons = {}
+
+
+def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = (), reasons: Reasons = NONE) -> None:
     """Prints tables for each host, a line for each family of checks beyond them, each wrong cell with what was expected
     and why, what has no cells, and the sum."""
     console = Console(highlight=False)
@@ -31,6 +38,8 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = ()) -> None:
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
+        if verdict.check.id in reasons:
+            console.print(Text(explanation.in_short(reasons[verdict.check.id])))
     for line in left_out_lines(left_out):
         console.print(Text(line))
     as_expected = len(verdicts) - len(wrong)
@@ -103,7 +112,7 @@ def explained(verdict: Verdict) -> str:
     return f"{verdict.check.id}: got {verdict.observed}.{detail} {verdict.check.why}{request}"
 
 
-def as_json(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
+def as_json(verdicts: Iterable[Verdict], reasons: Reasons = NONE) -> list[dict[str, object]]:
     return [
         {
             "id": v.check.id,
@@ -120,12 +129,13 @@ def as_json(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
             "ok": v.ok,
             "why": v.check.why,
             "request_id": v.observation.request_id,
+            "explanation": explanation.as_json(reasons[v.check.id]) if v.check.id in reasons else None,
         }
         for v in verdicts
     ]
 
 
-def junit(verdicts: Sequence[Verdict]) -> str:
+def junit(verdicts: Sequence[Verdict], reasons: Reasons = NONE) -> str:
     """JUnit XML with one test case per cell."""
     wrong = sum(not verdict.ok for verdict in verdicts)
     suite = ElementTree.Element("testsuite", name="mtls-lab check", tests=str(len(verdicts)), failures=str(wrong))
@@ -135,6 +145,8 @@ def junit(verdicts: Sequence[Verdict]) -> str:
             time=f"{verdict.observation.seconds:.3f}",
         )  # fmt: skip
         if not verdict.ok:
-            ElementTree.SubElement(case, "failure", message=explained(verdict))
+            failure = ElementTree.SubElement(case, "failure", message=explained(verdict))
+            if verdict.check.id in reasons:
+                failure.text = explanation.in_short(reasons[verdict.check.id])
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from topology.description.model import Topology
 from topology.errors import NoEngine, NotReady
-from topology.runtime import engine, machines, placement
+from topology.runtime import engine, last_words, machines, placement
 from topology.runtime.lab import Instance, Lab, host_of, label_filters
+from topology.runtime.last_words import Around
 from topology.runtime.machines import Machine, Machines
 from topology.runtime.placement import Places
 from topology.runtime.preparation import passed_ports
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
+OWN_LABELS = ("mtls-lab.lab", "mtls-lab.instance", "mtls-lab.host")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,28 @@ def diagnose(container: Container) -> str:
     if log := bytes(container.logs(tail=15)).decode(errors="replace").strip():
         lines.append("  last log lines:")
         lines += [f"    {line}" for line in log.splitlines()]
+        lines += [f"  that means: {line}" for line in last_words.meaning(log, around(container))]
     return "\n".join(lines)
+
+
+def around(container: Container) -> Around:
+    """What is around a container, for what its last words mean."""
+    labels = [f"{name}={container.labels.get(name, '')}" for name in OWN_LABELS]
+    client: Any = container.client
+    found = client.containers.list(all=True, filters={"label": labels}, ignore_removed=True)
+    others = [one for one in found if one.id != container.id]
+    networks = set(container.attrs["NetworkSettings"]["Networks"])
+    user = str(container.attrs["Config"].get("User", "")).partition(":")[0]
+    return Around(
+        services={str(one.labels.get("mtls-lab.service", "")): str(one.status) for one in others},
+        shared=frozenset(
+            str(one.labels.get("mtls-lab.service", ""))
+            for one in others
+            if networks & set(one.attrs["NetworkSettings"]["Networks"])
+        ),
+        user=int(user) if user.isdigit() else None,
+        mounts={one["Destination"]: Path(one["Source"]) for one in container.attrs["Mounts"] if one["Type"] == "bind"},
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,724 @@
+"""Problems that people had: a good lab is broken in one place, and explain names that place and not its look-alike."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from tests import issuers
+from tests.integration.conftest import eventually
+from tests.issuers import Authority
+from topology import cli
+from topology.explaining import cells, gathering
+from topology.explaining.asking import Question
+from topology.explaining.reasoning import Explanation
+from topology.proof import checking
+from topology.pytest_plugin import TestedLab, brought_up
+from topology.report import explanation, matrix
+from topology.runtime import engine, looking, stacks
+
+pytestmark = pytest.mark.integration
+
+NOW = datetime.now(UTC)
+TRUSTED = "client-authorities.pem"
+LISTS = "client-authorities.crl.pem"
+Shown = tuple[bytes, bytes]
+"""Certificate with its chain, and key, in PEM."""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedLab]:
+    with brought_up(Path(__file__).parent / "explained.yaml", tmp_path_factory.mktemp("stacks")) as tested:
+        yield tested
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change to a gateway's configuration."""
+
+    host: str
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A lab with one thing wrong, a question about it, and what has to be named.
+
+    edits: of configurations; files: host and file below its certificates -> content; shown: a certificate of one's own;
+    names: what the explanation has to say, beside the cause.
+    """
+
+    cause: str
+    url: str
+    edits: tuple[Edit, ...] = ()
+    files: Callable[[Mapping[str, bytes]], Mapping[tuple[str, str], bytes]] = field(default=lambda _: {})
+    shown: Callable[[], Shown] | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    directive: str = ""
+
+
+def trusting(*authorities: Authority) -> Callable[[Mapping[str, bytes]], Mapping[tuple[str, str], bytes]]:
+    """The server trusts these authorities for clients, and has their revocation lists."""
+    return lambda _: {
+        ("server", TRUSTED): b"".join(one.pem for one in authorities),
+        ("server", LISTS): b"".join(one.crl() for one in authorities),
+    }
+
+
+def in_server(old: str, new: str, file: str = "nginx.conf") -> tuple[Edit, ...]:
+    return (Edit("server", file, old, new),)
+
+
+def in_client(old: str, new: str, file: str = "routes.conf") -> tuple[Edit, ...]:
+    return (Edit("client", file, old, new),)
+
+
+ROOT = issuers.root("acme root")
+ABOVE = issuers.below(ROOT, "acme one")
+BELOW = issuers.below(ABOVE, "acme two")
+TWIN = issuers.root("acme root")
+WEAK = issuers.root("weak root", bits=1024)
+SHORT = issuers.below(ROOT, "acme short", path_length=0)
+TOO_LONG = issuers.below(SHORT, "acme too long")
+
+APP, MTLS = "https://inner.lab.test/app/health", "https://inner.lab.test/mtls/health"
+OUT, OUT_PLAIN = "https://outer.lab.test/mtls/health", "https://outer.lab.test/plain/health"
+HEADERS = "    include lab/service-headers.conf;\n    proxy_pass http://mirror/;"
+UNTOUCHED = "    include lab/service-headers.conf;\n    proxy_redirect off;\n    proxy_pass http://mirror/;"
+ASKED = "ssl_verify_client optional;"
+
+
+def answering(**wanted: Any) -> dict[str, Any]:
+    """What the service behind has to answer."""
+    return {"headers": {"X-Answer": json.dumps(wanted)}}
+
+
+def client(authority: Authority, *, sent: tuple[Authority, ...] = (), **changed: Any) -> Callable[[], Shown]:
+    def made() -> Shown:
+        certificate, key = authority.client("bro", **changed)
+        return certificate + b"".join(one.pem for one in sent), key
+
+    return made
+
+
+def server_certificate(**changed: Any) -> Callable[[Mapping[str, bytes]], Mapping[tuple[str, str], bytes]]:
+    """Another certificate for the server's gateway, of an authority that callers then trust."""
+
+    def made(_: Mapping[str, bytes]) -> Mapping[tuple[str, str], bytes]:
+        certificate, key = ROOT.server("inner.lab.test", **changed)
+        return {("server", "server.pem"): certificate, ("server", "server.key"): key, ("anchor", "ssl_ca"): ROOT.pem}
+
+    return made
+
+
+SYMPTOMS = {
+    "2 plain HTTP from the egress proxy to a TLS port": Broken(
+        "egress-speaks-plain-http", OUT, in_client("proxy_pass https://", "proxy_pass http://"),
+        names=("client's gateway speaks plain HTTP",), directive="proxy_pass http://",
+    ),
+    "4 a redirect without the published port": Broken(
+        "redirect-to-inner-port", "https://inner.lab.test/app", in_server("absolute_redirect off;", ""),
+        names=("published port",),
+    ),
+    "5 headers vanish in one location": Broken(
+        "headers-lost", APP, (
+            *in_server("    listen 443 ssl;\n        server_name", "    listen 443 ssl;\n        "
+                       "proxy_set_header X-Request-ID $trace_id;\n        server_name"),
+            *in_server('set $prefix "/app";\n    set $base "";\n    set $asked_at "$forwarded_proto://$host$asked_port";'
+                       "\n    include lab/service-headers.conf;",
+                       'set $prefix "/app";\n    set $base "";\n    set $asked_at "$forwarded_proto://$host$asked_port";'
+                       "\n    proxy_set_header X-Extra 1;", "routes.conf"),
+        ), names=("X-Request-ID",),
+    ),
+    "8 the smaller limit of two gateways": Broken(
+        "body-too-large", OUT_PLAIN, in_client("client_max_body_size 10m;", "client_max_body_size 1m;", "nginx.conf"),
+        asked={"method": "POST", "body": bytes(2 * 1024 * 1024)}, names=("client's gateway",),
+        directive="client_max_body_size 1m",
+    ),
+    "8 the smaller limit is the inner one": Broken(
+        "body-too-large", OUT_PLAIN, in_server("client_max_body_size 10m;", "client_max_body_size 1m;"),
+        asked={"method": "POST", "body": bytes(2 * 1024 * 1024)}, names=("server's gateway", "client allows 10m"),
+    ),
+    "1 the address that nginx keeps belongs to nobody": Broken(
+        "upstream-address-changed", APP, (Edit("server", "nginx.conf", "ADDRESS OF mirror", "ADDRESS OF nobody"),),
+        names=("belongs to nobody", "recreated"), directive="server 10.",
+    ),
+    "1 its look-alike: the service listens elsewhere": Broken(
+        "upstream-wrong-port", APP, in_server(":8000;  # mirror", ":8001;  # mirror"), names=("8001",),
+    ),
+    "1 its look-alike: another service has the address now": Broken(
+        "wrong-application", APP, (Edit("server", "nginx.conf", "ADDRESS OF mirror", "ADDRESS OF fast"),),
+        names=("fast", "mirror"),
+    ),
+    "9 a page behind a prefix that asks for its definition without it": Broken(
+        "prefix-unknown-to-application", "https://inner.lab.test/fast/docs",
+        in_server("proxy_set_header X-Forwarded-Prefix $forwarded_prefix;", 'proxy_set_header X-Forwarded-Prefix "";',
+                  "service-headers.conf"), names=("/openapi.json", "/fast"),
+    ),
+    "10 an application that redirects to http": Broken(
+        "application-ignores-forwarded-headers", APP,
+        in_server(HEADERS, UNTOUCHED, "routes.conf"),
+        asked=answering(status=302, headers=[["Location", "http://inner.lab.test/login"]]),
+        names=("X-Forwarded-Proto", "http://inner.lab.test/login"),
+    ),
+    "10 its look-alike: the gateway tells it nothing": Broken(
+        "forwarded-headers-missing", APP, (
+            *in_server(HEADERS, UNTOUCHED, "routes.conf"),
+            *in_server("proxy_set_header X-Forwarded-Proto $forwarded_proto;", "", "service-headers.conf"),
+        ), asked=answering(status=302, headers=[["Location", "http://inner.lab.test/login"]]),
+    ),
+    "11 Host is the name of the upstream group": Broken(
+        "host-is-group-name", OUT, in_client("    proxy_set_header Host inner.lab.test;\n", ""),
+        names=("server.as.bro",), directive="proxy_pass",
+    ),
+    "12 two intermediates, and a depth of one": Broken(
+        "too-deep", MTLS, files=trusting(ROOT, ABOVE, BELOW), shown=client(BELOW), directive="ssl_verify_depth 1",
+        names=("2 intermediates",),
+    ),
+    "12 the same, with the chain sent along": Broken(
+        "too-deep", MTLS, files=lambda _: {
+            ("server", TRUSTED): ROOT.pem, ("server", LISTS): ROOT.crl() + ABOVE.crl() + BELOW.crl()
+        }, shown=client(BELOW, sent=(BELOW, ABOVE)), directive="ssl_verify_depth 1",
+    ),
+    "13 a certificate for servers": Broken("wrong-purpose", MTLS, asked={"caller": "bro-wrong-purpose"},
+                                           names=("serverAuth", "26")),
+    "13 any purpose is not this one": Broken(
+        "wrong-purpose", MTLS, files=trusting(ROOT), shown=client(ROOT, purposes=["anyExtendedKeyUsage"]),
+        names=("anyExtendedKeyUsage alone",),
+    ),
+    "14 an expired certificate on an open route": Broken(
+        "expired", APP, asked={"caller": "bro-expired"}, names=("optional means that it may be absent", "10"),
+        directive="ssl_verify_client optional",
+    ),
+    "15 a revocation list of one authority alone": Broken(
+        "crl-missing", MTLS, files=lambda there: {("server", LISTS): only_intermediate(there)},
+        asked={"caller": "bro"}, names=("CN=server_ca,O=explained", "root included"), directive="ssl_crl",
+    ),
+    "16 a server certificate without names": Broken(
+        "server-no-san", APP, files=server_certificate(san=[]), names=("subjectAltName=DNS:inner.lab.test",),
+    ),
+    "16 its look-alike: another name": Broken(
+        "server-name-not-in-san", APP, files=server_certificate(san=["other.lab.test"]), names=("DNS:other.lab.test",),
+    ),
+    "17 a server certificate that Python refuses and curl does not": Broken(
+        "server-not-strict", APP, files=server_certificate(key_ids=False), names=("authority key identifier", "curl"),
+    ),
+    "18 the egress proxy attaches nothing": Broken(
+        "egress-attaches-nothing", OUT, in_client(
+            "    proxy_ssl_certificate /etc/nginx/certificates/identities/bro.pem;\n"
+            "    proxy_ssl_certificate_key /etc/nginx/certificates/identities/bro.key;\n", ""
+        ), names=("proxy_ssl_certificate is missing", "bro"),
+    ),
+    "18 the same, to a server that always asks": Broken(
+        "egress-attaches-nothing", OUT_PLAIN, in_server(ASKED, "ssl_verify_client on;"), names=("client's gateway",),
+    ),
+    "19 the egress proxy's depth is too small": Broken(
+        "upstream-too-deep", OUT, in_client("proxy_ssl_verify_depth 1;", "proxy_ssl_verify_depth 0;"),
+        names=("1 intermediates",), directive="proxy_ssl_verify_depth 0",
+    ),
+    "20 a preflight has no certificate": Broken(
+        "preflight", MTLS, asked={"method": "OPTIONS", "headers": {
+            "Origin": "https://page.lab.test", "Access-Control-Request-Method": "GET"}}, names=("CORS preflight",),
+    ),
+    "21 SNI of one server and Host of another": Broken(
+        "sni-differs-from-host", APP, asked={"headers": {"Host": "outer.lab.test"}},
+        edits=in_server("        server_name inner.lab.test;\n        ssl_certificate ", "        server_name "
+                        "inner.lab.test outer.lab.test;\n        ssl_certificate "),
+        names=("inner.lab.test", "outer.lab.test"),
+    ),
+    "22 a forwarded certificate that is too large for the service": Broken(
+        "forwarded-certificate-too-large", "https://inner.lab.test/node/health", (
+            *in_server("proxy_set_header X-Client-Cert \"\";", "proxy_set_header X-Client-Cert "
+                       "$ssl_client_escaped_cert;", "service-headers.conf"),
+            *in_server("    client_max_body_size 10m;", "    large_client_header_buffers 4 64k;\n"
+                       "    client_max_body_size 10m;"),
+        ), files=trusting(ROOT), shown=client(ROOT, san=[f"{n}.{'name' * 12}.lab.test" for n in range(250)]),
+        names=("X-Client-Cert",),
+    ),
+    "23 an authority that is too weak for today": Broken(
+        "weak-authority-key", MTLS, files=trusting(WEAK), shown=client(WEAK), names=("RSA 1024", "SECLEVEL"),
+    ),
+    "24 a WebSocket without a certificate": Broken(
+        "websocket-without-certificate", MTLS, asked={"headers": {
+            "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}},
+        names=("WebSocket",),
+    ),
+    "25 a certificate from the future": Broken(
+        "not-yet-valid", MTLS, files=trusting(ROOT), shown=client(ROOT, start=NOW + timedelta(minutes=10)),
+        names=("9", "begins at"),
+    ),
+}  # fmt: skip
+
+LOOK_ALIKES = {
+    "21: an authority of the same name": Broken(
+        "impostor", MTLS, files=trusting(ROOT), shown=client(TWIN), names=("has another key",)
+    ),
+    "21: one of the same name, without key identifiers": Broken(
+        "impostor", MTLS, files=trusting(ROOT), shown=client(TWIN, key_ids=False), names=("none",)
+    ),
+    "21: another authority of the lab": Broken(
+        "other-authority", MTLS, files=lambda there: {("server", TRUSTED): there["staff"], ("server", LISTS): b""},
+        edits=in_server("        ssl_crl /etc/nginx/certificates/client-authorities.crl.pem;\n", ""),
+        asked={"caller": "bro"}, names=("server_ca",),
+    ),
+    "21: nobody's authority": Broken("other-authority", MTLS, shown=client(TWIN), names=("no authority of the lab",)),
+    "21: the intermediate is not sent along": Broken(
+        "intermediate-missing", MTLS, shown=lambda: (b"", b""), names=("server_ca intermediate", "append")
+    ),
+    "21: self-signed": Broken("self-signed", MTLS, asked={"caller": "bro-self-signed"}, names=("its own key",)),
+    "21: the trust file lacks the root": Broken(
+        "root-missing", MTLS, files=lambda _: {
+            ("server", TRUSTED): ABOVE.pem, ("server", LISTS): ROOT.crl() + ABOVE.crl()
+        }, shown=client(ABOVE), names=("add the root",),
+    ),
+    "a signature that somebody changed": Broken(
+        "bad-signature", MTLS, files=trusting(ROOT), shown=client(ROOT, damaged=True), names=("forged",),
+    ),
+    "revoked": Broken("revoked", MTLS, asked={"caller": "bro-revoked"}, names=("revocation list of",)),
+    "an old revocation list": Broken(
+        "crl-expired", MTLS, files=lambda _: {
+            ("server", TRUSTED): ROOT.pem, ("server", LISTS): ROOT.crl(end=NOW - timedelta(days=1))
+        }, shown=client(ROOT), names=("refuses everybody",),
+    ),
+    "a revocation list that somebody else signed": Broken(
+        "crl-forged", MTLS, files=lambda _: {("server", TRUSTED): ROOT.pem, ("server", LISTS): TWIN.crl()},
+        shown=client(ROOT), names=("was not signed",),
+    ),
+    "an authority below one that allows none": Broken(
+        "path-length", MTLS, files=trusting(ROOT, SHORT, TOO_LONG), shown=client(TOO_LONG),
+        edits=in_server("ssl_verify_depth 1;", "ssl_verify_depth 5;"), names=("acme short",),
+    ),
+    "a critical extension that nobody knows": Broken(
+        "unknown-critical", MTLS, files=trusting(ROOT), shown=client(ROOT, critical=True), names=("1.2.3.4.5",),
+    ),
+    "a weak signature": Broken("weak-key", MTLS, files=trusting(ROOT), shown=client(ROOT, bits=1024), names=("66",)),
+    "plain HTTP by the caller": Broken("plain-http-to-tls-port", "http://inner.lab.test:HTTPS/app/health"),
+    "no certificate where one is demanded": Broken("no-certificate", MTLS, names=("--as",)),
+    "no certificate at all, by TLS": Broken("no-certificate", MTLS, in_server(ASKED, "ssl_verify_client on;")),
+    "a certificate that is never asked for": Broken(
+        "not-asked", MTLS, in_server(ASKED, "ssl_verify_client off;"), asked={"caller": "bro"}, names=("never asks",),
+        directive="ssl_verify_client off",
+    ),
+    "a good certificate that the list does not know": Broken(
+        "not-allowed", "https://inner.lab.test/bro/health", asked={"caller": "bob"}, names=("bro",),
+    ),
+    "the right name from another authority": Broken(
+        "same-name-other-authority", "https://inner.lab.test/bro/health", asked={"caller": "clerk"},
+        names=("somebody else",),
+    ),
+    "403 by the application": Broken("application", APP, asked=answering(status=403), names=("mirror",)),
+    "400 by the application": Broken("application", APP, asked=answering(status=400), names=("mirror",)),
+    "400 by the application, through two gateways": Broken(
+        "application", OUT, asked=answering(status=400), names=("mirror", "CN=bro")
+    ),
+    "502 by the application": Broken("application", APP, asked=answering(status=502), names=("mirror",)),
+    "421 by the application": Broken("application", APP, asked=answering(status=421), names=("SNI",)),
+    "a guard on the wrong value": Broken(
+        "guard-on-wrong-value", MTLS, in_server("if ($ssl_client_verify != SUCCESS) {", "if ($ssl_client_verify = "
+        "SUCCESS) {", "routes.conf"), asked={"caller": "bro"}, directive="if $ssl_client_verify = SUCCESS",
+    ),
+    "an internal route from outside": Broken("internal-route", "https://inner.lab.test/inside/health"),
+    "an internal route from inside": Broken(
+        "passed", "https://inner.lab.test/inside/health", asked={"origin": "server"}
+    ),
+    "a guarded route from inside": Broken(
+        "no-certificate", "https://inner.lab.test/mtls/health", asked={"origin": "server"}, names=("from inside",)
+    ),
+    "by way of the gateway inside": Broken("passed", MTLS, asked={"origin": "client"}, names=("CN=bro",)),
+    "addresses that are let in": Broken(
+        "denied-address", APP, in_server("location /app/ {", "location /app/ {\n    deny all;", "routes.conf"),
+        directive="deny all",
+    ),
+    "the egress proxy trusts another authority": Broken(
+        "upstream-other-authority", OUT, files=lambda there: {("client", "upstream/ssl_ca.pem"): there["staff"]},
+        names=("CN=staff,O=explained",), directive="proxy_ssl_trusted_certificate",
+    ),
+    "the egress proxy meets another name": Broken(
+        "upstream-name", OUT, files=lambda there: {
+            **{at: one for at, one in server_certificate(san=["other.lab.test"])(there).items() if at[0] != "anchor"},
+            ("client", "upstream/ssl_ca.pem"): ROOT.pem, ("client", "upstream/ssl_ca.crl.pem"): ROOT.crl(),
+        }, names=("expects the name inner.lab.test", "other.lab.test"), directive="proxy_ssl_name inner.lab.test",
+    ),
+    "the egress proxy asks for a name that is not there": Broken(
+        "upstream-sni", OUT, in_client("proxy_ssl_name inner.lab.test;", "proxy_ssl_name other.lab.test;"),
+        names=("Here it is other.lab.test",),
+    ),
+    "the egress proxy sends no name": Broken(
+        "upstream-sni", OUT, in_client("proxy_ssl_server_name on;", "proxy_ssl_server_name off;"),
+        directive="proxy_ssl_server_name off",
+    ),
+    "a name that the gateway has not": Broken("unknown-server-name", "https://nobody.lab.test:HTTPS/app/health"),
+    "a Host that the gateway has not": Broken(
+        "unknown-name", "https://inner.lab.test/app/health", asked={"headers": {"Host": "nobody.lab.test"}}
+    ),
+    "a header line that is too long": Broken(
+        "header-too-large", APP, asked={"headers": {"X-Long": "x" * 9000}}, names=("X-Long",)
+    ),
+    "a path that is no route": Broken("no-route", "https://inner.lab.test/nowhere/"),
+}  # fmt: skip
+
+
+GUARD = "    if ($ssl_client_verify != SUCCESS) {\n        return 403;\n    }\n"
+SETS = '    set $prefix "/mtls";'
+
+LAPSES = {
+    "no guard": Broken(
+        "guard-missing", MTLS, in_server(GUARD + SETS, SETS, "routes.conf"),
+        names=("The topology says 403",), directive="location /mtls/",
+    ),
+    "a guard that looks for the wrong word": Broken(
+        "guard-lets-pass", MTLS, in_server("!= SUCCESS", "= FAILED", "routes.conf"), names=("NONE",),
+        directive="if $ssl_client_verify = FAILED",
+    ),
+    "a list that begins with everybody": Broken(
+        "guard-lets-pass", "https://inner.lab.test/bro/health", in_server("set $allowed 0;", "set $allowed 1;",
+        "routes.conf"), asked={"caller": "bob"}, directive="set $allowed 1",
+    ),
+    "an internal route that is open": Broken(
+        "guard-lets-pass", "https://inner.lab.test/inside/health", in_server("if ($listener != inside) {",
+        "if ($listener = inside) {", "routes.conf"), directive="if $listener = inside",
+    ),
+    "verification by nobody": Broken(
+        "verified-by-nobody", APP, in_server(ASKED, "ssl_verify_client optional_no_ca;"),
+        asked={"caller": "bro-other-authority"}, directive="ssl_verify_client optional_no_ca",
+    ),
+    "certificates that are not asked for": Broken(
+        "not-asked", APP, in_server(ASKED, "ssl_verify_client off;"), asked={"caller": "bro-expired"},
+    ),
+    "no revocation list": Broken(
+        "revocation-not-seen", MTLS, in_server("        ssl_crl /etc/nginx/certificates/client-authorities.crl.pem;\n",
+                                               ""), asked={"caller": "bro-revoked"}, names=("ssl_crl is missing",),
+    ),
+    "an identity that the list does not know, through two gateways": Broken(
+        "not-allowed", "https://outer.lab.test/bob/health", asked={}, names=("client's gateway attaches it",),
+    ),
+}  # fmt: skip
+
+
+def only_intermediate(there: Mapping[str, bytes]) -> bytes:
+    """The first list of the lab's own file, which is the intermediate's or the root's."""
+    return there["list of the intermediate"]
+
+
+@contextmanager
+def broken(tested: TestedLab, case: Broken) -> Iterator[None]:
+    """The lab with one thing wrong, put right afterwards."""
+    with ExitStack() as stack:
+        hosts = {
+            *(stack.enter_context(edited(tested, edit)) for edit in case.edits),
+            *(stack.enter_context(replaced(tested, *at, content)) for at, content in case.files(own(tested)).items()),
+        } - {""}
+        for host in hosts:
+            reload(tested, host)
+        try:
+            yield
+        finally:
+            stack.close()
+            for host in hosts:
+                reload(tested, host)
+
+
+@contextmanager
+def edited(tested: TestedLab, edit: Edit) -> Iterator[str]:
+    file = looking.mounted(tested.lab, edit.host, "/etc/nginx/lab") / edit.file
+    good = file.read_bytes()
+    edit = replace(edit, old=with_addresses(edit.old, good), new=with_addresses(edit.new, good))
+    assert edit.old.encode() in good, f"the change would change nothing: {edit}"
+    try:
+        file.write_bytes(good.replace(edit.old.encode(), edit.new.encode()))
+        yield edit.host
+    finally:
+        file.write_bytes(good)
+
+
+def with_addresses(text: str, configuration: bytes) -> str:
+    """The text with the addresses that the gateway's upstreams have; nobody has one of the same network."""
+    found = dict(re.findall(rb"server ([0-9.]+:[0-9]+);  # (\w+)", configuration))
+    services = {name.decode(): address.decode() for address, name in found.items()}
+    someone = next(iter(services.values()), "")
+    services["nobody"] = f"{someone.rpartition('.')[0]}.111:8000"
+    for name, address in services.items():
+        text = text.replace(f"ADDRESS OF {name}", f"server {address};")
+    return text
+
+
+@contextmanager
+def replaced(tested: TestedLab, host: str, name: str, content: bytes) -> Iterator[str]:
+    """Another certificate in a gateway's folder; for `anchor`, whom callers trust instead of an authority."""
+    anchor = tested.lab.authorities / name / "certificate.pem"
+    file = anchor if host == "anchor" else tested.lab.certificates(host) / name
+    good = file.read_bytes()
+    try:
+        file.write_bytes(content)
+        yield "" if host == "anchor" else host
+    finally:
+        file.write_bytes(good)
+
+
+def own(tested: TestedLab) -> Mapping[str, bytes]:
+    authorities = tested.lab.authorities
+    lists = (authorities / "server_ca" / "crl.pem").read_bytes().split(b"-----END X509 CRL-----\n")
+    intermediates = [one + b"-----END X509 CRL-----\n" for one in lists if b"BEGIN" in one]
+    mine = [one for one in intermediates if b"intermediate" in issuers.list_issuer(one)]
+    return {"staff": (authorities / "staff" / "certificate.pem").read_bytes(), "list of the intermediate": mine[0]}
+
+
+def reload(tested: TestedLab, host: str) -> None:
+    stacks.reload(looking.container_of(engine.connect(), tested.lab, host, "gateway"))
+
+
+def ask(tested: TestedLab, case: Broken, folder: Path) -> Explanation:
+    asked = dict(case.asked)
+    if case.shown is not None:
+        certificate, key = case.shown()
+        bro = tested.running.identities / "bro"
+        if not certificate:  # bro's own, without what it sends along
+            end = b"-----END CERTIFICATE-----\n"
+            certificate = (bro / "certificate.pem").read_bytes().partition(end)[0] + end
+            key = (bro / "key.pem").read_bytes()
+        (folder / "shown.pem").write_bytes(certificate)
+        (folder / "shown.key").write_bytes(key)
+        asked |= {"certificate": folder / "shown.pem", "key": folder / "shown.key"}
+    url = case.url.replace("HTTPS", str(tested.running.endpoints["server"].https))
+    return gathering.ask(tested.lab, Question(url, **asked))
+
+
+@pytest.mark.parametrize("name", [*SYMPTOMS, *LOOK_ALIKES, *LAPSES])
+def test_the_cause_is_named(name: str, lab: TestedLab, tmp_path: Path) -> None:
+    case = {**SYMPTOMS, **LOOK_ALIKES, **LAPSES}[name]
+    with broken(lab, case):
+        found = ask(lab, case, tmp_path)
+
+    told = f"{found.finding.why} {found.finding.fix}"
+    assert found.finding.cause == case.cause, f"{found.answer} by {found.maker}: {told}"
+    assert [text for text in case.names if text not in told] == []
+    assert case.directive in " | ".join(one.text for one in found.directives)
+
+
+def test_a_wrong_cell_of_the_check_carries_its_cause(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the directive's file and line; cells that differ in the version of TLS alone share one."""
+    case = SYMPTOMS["18 the egress proxy attaches nothing"]
+    with broken(lab, case):
+        verdicts = checking.run(lab.checks, lab.running, only="client /mtls/*")
+        wrong = [verdict for verdict in verdicts if not verdict.ok]
+        reasons = cells.explanations(lab.lab, lab.running, wrong)
+        common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+        code = cli.main(["check", *common, "--only", "client /mtls/*"])
+        printed = capsys.readouterr().out
+        console = [explanation.in_short(reasons[verdict.check.id]) for verdict in wrong]
+
+    assert wrong
+    assert {found.finding.cause for found in reasons.values()} == {"egress-attaches-nothing"}
+    assert reasons.keys() == {verdict.check.id for verdict in wrong}
+    assert all(re.search(r"client/nginx/routes\.conf:\d+", text) for text in console)
+    assert code == 1
+    assert "egress-attaches-nothing" in printed
+    assert matrix.as_json(wrong, reasons)[0]["explanation"]
+
+
+def test_it_is_said_where_the_topology_is_contradicted(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and the topology's own line."""
+    arguments = [OUT, str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+    assert cli.main(["explain", *arguments]) == 0
+    with broken(lab, SYMPTOMS["18 the egress proxy attaches nothing"]):
+        assert cli.main(["explain", *arguments]) == 1
+        assert "explained.yaml:" in capsys.readouterr().out
+        assert cli.main(["explain", *arguments, "--json"]) == 1
+
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cause"], found["expected"], found["as_expected"]) == ("egress-attaches-nothing", 200, False)
+    assert found["directives"][0]["file"].endswith("client/nginx/routes.conf")
+
+
+def test_a_folder_that_was_replaced_behind_a_mount_is_seen(lab: TestedLab) -> None:
+    """6: the container goes on with the old one, and a reload changes nothing."""
+    folder = looking.mounted(lab.lab, "server", "/etc/nginx/lab")
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    try:
+        shutil.copytree(aside, folder)
+        routes = folder / "routes.conf"
+        routes.write_text(routes.read_text().replace("return 403;", "return 402;"))
+        reload(lab, "server")
+        found = gathering.ask(lab.lab, Question(MTLS))
+    finally:
+        shutil.rmtree(folder)
+        aside.rename(folder)
+
+    assert found.finding.cause == "stale-mount"
+    assert "A reload changes nothing" in found.finding.why
+
+
+def test_a_file_that_nginx_has_not_read_is_seen(lab: TestedLab) -> None:
+    """Its look-alike: here a reload is all that is missing."""
+    file = lab.lab.certificates("server") / LISTS
+    good, later = file.read_bytes(), time.time() + 60
+    try:
+        os.utime(file, (later, later))
+        found = gathering.ask(lab.lab, Question(MTLS, caller="bro-revoked"))
+    finally:
+        file.write_bytes(good)
+        reload(lab, "server")
+
+    assert found.finding.cause == "not-reloaded"
+
+
+def test_a_service_that_is_down_is_told_from_one_that_moved(lab: TestedLab) -> None:
+    """1: the addresses are the same; it is the container that does not run."""
+    container = looking.container_of(engine.connect(), lab.lab, "server", "node")
+    container.stop(timeout=1)
+    try:
+        found = gathering.ask(lab.lab, Question("https://inner.lab.test/node/health"))
+    finally:
+        container.start()
+        eventually(lambda: ask_plainly(lab) == 200, 60)
+
+    assert found.finding.cause == "upstream-down"
+    assert "node is exited" in found.finding.why
+
+
+def ask_plainly(tested: TestedLab) -> int:
+    try:
+        return tested.get("server", "/node/health").status_code
+    except requests.RequestException:
+        return 0
+
+
+def test_a_host_that_is_down_is_one_clear_line(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 4; a lab that is half up too."""
+    common = [str(lab.lab.description.file), "--out", str(lab.lab.out)]
+    assert cli.main(["explain", MTLS, *common, "--instance", "nobody"]) == 4
+    assert "run `mtls-lab up` first" in capsys.readouterr().err
+
+
+BAD_INPUT = {
+    "https://nowhere.example/": "no host of the lab explained; there are inner.lab.test, outer.lab.test",
+    "https://server/mtls/": "did you mean 'inner.lab.test'?",
+    "https://inner.lab.test:1/": "does not listen on port 1",
+    "ftp://inner.lab.test/": "write a whole URL",
+    "inner.lab.test": "write a whole URL",
+    "https://inner.lab.test:x/": "no URL",
+    f"{MTLS} --as brol": "did you mean 'bro'?",
+    f"{MTLS} --from servr": "did you mean 'server'?",
+    f"{MTLS} --from client --as bob": "there is /mtls/ as bro",
+    f"{MTLS} --from server --as bro": "nobody can show a certificate",
+    f"{MTLS} --cert NOWHERE": "cannot be read",
+    f"{MTLS} --cert FOLDER": "cannot be read",
+    f"{MTLS} --cert KEY": "holds no certificate",
+    f"{MTLS} --cert DER": "convert it",
+    f"{MTLS} --cert CERT": "name the key's file",
+    f"{MTLS} --cert CERT --key OTHER": "is not the key of CN=bro",
+    f"{MTLS} --cert CERT --key LOCKED": "the key is encrypted",
+    f"{MTLS} --key KEY": "name its certificate",
+    f"{MTLS} --cert CERT --key KEY --as bro": "say one of them",
+    f"{MTLS} --method FETCH": "one of GET",
+    f"{MTLS} --header nonsense": "write NAME: VALUE",
+    f"{MTLS} --body NOWHERE": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("line", BAD_INPUT)
+def test_bad_input_is_one_clear_line(
+    line: str, lab: TestedLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = ROOT.client("bro")
+    loaded: Any = serialization.load_pem_private_key(key, None)
+    locked = loaded.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    contents = {
+        "CERT": certificate, "KEY": key, "OTHER": ROOT.client("bob")[1], "LOCKED": locked,
+        "DER": x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.DER),
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "FOLDER").mkdir()
+    files = {*contents, "FOLDER", "NOWHERE"}
+    words = [str(tmp_path / word) if word in files else word for word in line.split()]
+    common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+
+    assert cli.main(["explain", *words, *common]) == 2
+    complaint = capsys.readouterr().err
+    assert BAD_INPUT[line] in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_an_expired_file_of_one_s_own_is_explained(lab: TestedLab, tmp_path: Path) -> None:
+    """It is sent as it is: what the lab makes of it is what is asked."""
+    certificate, key = ROOT.client("bro", start=NOW - timedelta(days=9), end=NOW - timedelta(days=1))
+    (tmp_path / "own.pem").write_bytes(certificate + key)
+    with broken(lab, Broken("", MTLS, files=trusting(ROOT))):
+        found = gathering.ask(lab.lab, Question(MTLS, certificate=tmp_path / "own.pem"))
+
+    assert found.finding.cause == "expired"
+    assert found.as_expected is None
+
+
+@contextmanager
+def started_anew(tested: TestedLab) -> Iterator[Callable[[], str]]:
+    """The server's gateway, stopped; the function starts it and says what is told of it when it has given up."""
+    gateway = looking.container_of(engine.connect(), tested.lab, "server", "gateway")
+    gateway.stop(timeout=1)
+
+    def words() -> str:
+        gateway.start()
+        eventually(lambda: "[emerg]" in bytes(gateway.logs(tail=5)).decode(errors="replace"), 30)
+        return looking.diagnose(gateway)
+
+    try:
+        yield words
+    finally:
+        gateway.restart(timeout=1)
+        tested.find_ports("server")
+        eventually(lambda: ask_plainly(tested) == 200, 60)
+
+
+STARTS = {
+    "3 a misspelt service": (in_server("ADDRESS OF mirror", "server miror:8000;"), "did you mean mirror?"),
+    "3 a service that has another name altogether": (in_server("ADDRESS OF mirror", "server db:5432;"), "there are "),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab) -> None:
+    """`up` and `status` tell it; the line of the configuration stands with it."""
+    edits, told = STARTS[name]
+    with started_anew(lab) as start, ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edited(lab, edit))
+        said = start()
+
+    assert told in said
+    assert re.search(r"server/nginx/nginx\.conf:\d+", said)
+
+
+def test_a_key_that_the_gateway_s_user_cannot_read_is_named(lab: TestedLab) -> None:
+    """7: the certificate beside it can be read; who owns the key, and with which mode, is said."""
+    key = lab.lab.certificates("server") / "server.key"
+    owner = key.stat().st_uid
+    with started_anew(lab) as start:
+        try:
+            os.chown(key, 0, 0)
+            said = start()
+        finally:
+            os.chown(key, owner, owner)
+
+    assert f"nginx runs as user {owner}" in said
+    assert "belongs to user 0 (mode 0600)" in said

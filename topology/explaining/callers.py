@@ -1,0 +1,127 @@
+"""Who asks: an identity of the lab, a caller as `check` names it, or whoever has the files of a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from topology.description.wording import shown, suggestion
+from topology.errors import InvalidInput
+from topology.explaining import certificates
+from topology.explaining.asking import Question, Target
+from topology.explaining.certificates import Certificate
+from topology.proof import expectation, families, probing
+from topology.proof.expectation import NOBODY, Caller, Check
+from topology.proof.probing import Files
+from topology.runtime.running import RunningLab
+
+LARGEST = 1024 * 1024
+PEM_KEY = b"PRIVATE KEY-----"
+
+
+@dataclass(frozen=True)
+class Asker:
+    """caller: as the expectation knows it, None for a stranger; chain: the certificates that are shown."""
+
+    name: str
+    caller: Caller | None
+    files: Files | None = None
+    chain: tuple[Certificate, ...] = ()
+
+
+@contextmanager
+def asker(lab: RunningLab, target: Target, question: Question) -> Iterator[Asker]:
+    """Whoever a question is asked as, with files that are there until the context ends.
+
+    Raises InvalidInput with the choices where there is no such caller, or where files cannot be shown.
+    """
+    if question.certificate is not None or question.key is not None:
+        if question.caller is not None:
+            raise InvalidInput("--as and --cert: say one of them")
+        yield stranger(question.certificate, question.key)
+        return
+    name = question.caller or NOBODY
+    if name == NOBODY or target.inside:
+        yield Asker(NOBODY, Caller())
+        return
+    if name in lab.held_elsewhere:
+        raise InvalidInput(f"--as {name}: its key is held elsewhere; name the files with --cert and --key")
+    known = callers(lab, target)
+    if name not in known:
+        raise InvalidInput(f"--as {shown(name)}: no caller at {target.host}; {suggestion(name, known)}")
+    check = known[name]
+    with probing.credentials((check,), lab, datetime.now(UTC)) as files:
+        own = files[check.shown]
+        yield Asker(name, check.shown, own, certificates.read(own.certificate.read_bytes()))
+
+
+def callers(lab: RunningLab, target: Target) -> Mapping[str, Check]:
+    """Callers by name, each with a check that shows it; first those that `check` has at this host."""
+    every = [*expectation.checks(lab.topology, lab.held_elsewhere), *families.checks(lab.topology, lab.held_elsewhere)]
+    found: dict[str, Check] = {}
+    for check in sorted(every, key=lambda one: one.host != target.host):
+        if check.caller != NOBODY and check.family in ("route", "caller"):
+            found.setdefault(check.caller, check)
+    return found
+
+
+def stranger(certificate: Path | None, key: Path | None) -> Asker:
+    """Somebody with files of his own.  Raises InvalidInput where these cannot be shown."""
+    if certificate is None:
+        raise InvalidInput(f"--key {key}: name its certificate, too (--cert)")
+    pem = content(certificate, "--cert")
+    chain = certificates.read(pem)
+    if not chain:
+        raise InvalidInput(f"--cert {certificate}: {no_certificate(pem)}")
+    own = key or certificate
+    check_key(own, chain[0], given=key is not None)
+    return Asker(str(certificate), None, Files(certificate, own), chain)
+
+
+def content(path: Path, option: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST)
+    except OSError as error:
+        raise InvalidInput(f"{option} {path}: cannot be read: {error.strerror}") from error
+
+
+def no_certificate(pem: bytes) -> str:
+    if b"-----BEGIN CERTIFICATE-----" in pem:
+        return "the certificate in it is damaged; export it again"
+    if b"-----BEGIN" in pem:
+        return "holds no certificate, but something else in PEM; name the certificate's file"
+    if pem[:1] == b"\x30":
+        return (
+            "is binary (DER or PKCS#12); convert it: `openssl x509 -inform der -in FILE -out FILE.pem`, or "
+            "`openssl pkcs12 -in FILE -nodes -out FILE.pem`"
+        )
+    return "holds no certificate in PEM; name another file"
+
+
+def check_key(path: Path, leaf: Certificate, *, given: bool) -> None:
+    """Raises InvalidInput where the key cannot be used with a certificate."""
+    option = f"--key {path}" if given else f"--cert {path}"
+    pem = content(path, "--key")
+    if PEM_KEY not in pem and not given:
+        raise InvalidInput(f"{option}: no private key is in it; name the key's file (--key)")
+    try:
+        # With certificates in the same file, the key is what is read.
+        key = serialization.load_pem_private_key(pem[pem.find(b"-----BEGIN", max(0, key_start(pem))) :], None)
+    except TypeError:
+        raise InvalidInput(
+            f"{option}: the key is encrypted; decrypt it for this: `openssl pkey -in {path} -out FILE`"
+        ) from None
+    except ValueError:
+        raise InvalidInput(f"{option}: holds no private key in PEM; name another file") from None
+    if leaf.raw is not None and key.public_key() != leaf.raw.public_key():
+        raise InvalidInput(f"{option}: is not the key of {leaf.subject}, the first certificate of --cert")
+
+
+def key_start(pem: bytes) -> int:
+    return pem.rfind(b"-----BEGIN", 0, pem.find(PEM_KEY) + 1)

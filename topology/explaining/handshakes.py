@@ -1,0 +1,162 @@
+"""No answer at all: nobody listens, the handshake was refused, or the server is not believed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from topology.explaining import chains, verification
+from topology.explaining.certificates import Certificate
+from topology.explaining.chains import SERVER, Shown, Trust
+from topology.explaining.configuration import inner
+from topology.explaining.evidence import Evidence, Finding, Hop
+from topology.explaining.log_lines import holding
+
+ANY_DEPTH = 100
+"""OpenSSL's own default for clients, as good as none."""
+
+OWN_SIGNED = ("unsupported protocol", "alert number 70", "protocol version", "no protocols available")
+
+
+def no_answer(evidence: Evidence) -> Finding:
+    hop = evidence.hops[0] if evidence.hops else Hop(evidence.sent.host)
+    for cause in (server_refused, unknown_name, service_refuses, protocol, not_believing, nobody_there):
+        if (found := cause(evidence, hop)) is not None:
+            return found
+    return Finding(
+        "no-answer", f"{evidence.sent.host} gave no answer: {evidence.received.failure}. {evidence.received.detail}",
+        f"look at its log (`mtls-lab logs {evidence.sent.host}`)", evidence.sent.host, (),
+        tuple(line.message for line in hop.errors),
+    )  # fmt: skip
+
+
+def server_refused(evidence: Evidence, hop: Hop) -> Finding | None:
+    """The caller does not believe the server."""
+    if evidence.received.failure != "server certificate refused":
+        return None
+    sent = whole_chain(evidence)
+    now = evidence.now or datetime.now(UTC)
+    trust = Trust(evidence.sent.trusted, (), ANY_DEPTH, checked=False, purpose=SERVER)
+    found = list(verification.server_flaws(sent, trust, evidence.sent.domain, now, dict(evidence.known)))
+    found += verification.strict_faults(sent, evidence.sent.trusted, evidence.received.detail)
+    place = tuple(one for one in (hop.effective.one("ssl_certificate"),) if one is not None)
+    said = f" The caller's TLS library says: {reason_of(evidence.received.detail)}."
+    if not found:
+        return Finding(
+            "server-not-believed", f"The caller does not believe the certificate of {evidence.sent.host}.{said}",
+            "compare the certificate with whom the caller trusts", evidence.sent.host, place,
+            field=("hosts", evidence.sent.host, "tls"),
+        )  # fmt: skip
+    main = told_first(found, evidence.received.detail)
+    return Finding(
+        f"server-{verification.skewed(evidence, hop, main) or main.kind}",
+        f"The caller does not believe the server: {main.why}{said}", main.fix, evidence.sent.host, place,
+        field=("hosts", evidence.sent.host, "tls" if main.setting != "certificate" else "domain"),
+        also=tuple(one.why for one in found if one is not main),
+    )  # fmt: skip
+
+
+def whole_chain(evidence: Evidence) -> tuple[Certificate, ...]:
+    """What the server showed; its file tells of the rest where only its own certificate could be seen."""
+    seen, filed = evidence.received.server, evidence.served.get(evidence.sent.host, ())
+    return filed if filed and (not seen or seen[0] == filed[0]) else seen
+
+
+TELLING = (
+    ("expired", "expired"), ("not yet valid", "not-yet-valid"), ("hostname mismatch", "name-not-in-san"),
+    ("hostname mismatch", "no-san"), ("ip address mismatch", "address-not-in-san"), ("ip address mismatch", "no-san"),
+    ("self-signed", "self-signed"), ("purpose", "wrong-purpose"), ("key identifier", "not-strict"),
+    ("marked critical", "not-strict"), ("key usage", "not-strict"),
+)  # fmt: skip
+
+
+def told_first(found: list[chains.Flaw], detail: str) -> chains.Flaw:
+    """The flaw that the library's words are about, where they say."""
+    for words, kind in TELLING:
+        if words in detail.lower():
+            for flaw in found:
+                if flaw.kind == kind:
+                    return flaw
+    return found[0]
+
+
+def reason_of(detail: str) -> str:
+    """The library's own words, out of the wrapping that requests and urllib3 put around."""
+    _, _, behind = detail.partition("certificate verify failed: ")
+    return (behind.partition(" (_ssl")[0] or detail[:200]).strip()
+
+
+def unknown_name(evidence: Evidence, hop: Hop) -> Finding | None:
+    reject = hop.effective.one("ssl_reject_handshake")
+    if reject is None or reject.value != "on":
+        return None
+    host = evidence.topology.hosts.get(evidence.sent.host)
+    names = " or ".join((host.domain, *host.aliases)) if host else "its own name"
+    name = evidence.sent.domain
+    return Finding(
+        "unknown-server-name", f"The caller asked for {name or 'no name at all'} in the handshake (SNI), and "
+        f"{evidence.sent.host}'s gateway has no server of that name: it refuses the handshake, so that nobody gets "
+        "another server's rules.", f"call it as {names}", evidence.sent.host,
+        (reject, *(inner(hop.effective.server, "listen") if hop.effective.server else ())),
+        field=("hosts", evidence.sent.host, "domain"),
+    )  # fmt: skip
+
+
+def service_refuses(evidence: Evidence, hop: Hop) -> Finding | None:
+    """A service that terminates TLS itself refuses inside the handshake, where nginx would answer 400."""
+    trust = evidence.service_trust
+    if trust is None or evidence.received.failure not in ("handshake refused", "connection reset"):
+        return None
+    host = evidence.topology.hosts[evidence.sent.host]
+    service = next((name for name, one in host.services.items() if one.tls and one.tls.port == evidence.sent.port), "")
+    field = ("hosts", evidence.sent.host, "services", service, "tls")
+    rule = f"{service} of {evidence.sent.host} terminates TLS itself, and refuses the handshake"
+    if not evidence.sent.shown:
+        return Finding(
+            "service-demands-certificate", f"{rule} of whoever shows no client certificate.",
+            f"show one of {chains.listed(trust.anchors)} (--as)", evidence.sent.host, field=field,
+        )  # fmt: skip
+    shown = Shown(evidence.sent.shown, trust, hop.now or evidence.now or datetime.now(UTC), evidence.known)
+    found = chains.flaws(shown)
+    if not found:
+        return None
+    return Finding(
+        found[0].kind, f"{rule}: {found[0].why} The other side only says: {evidence.received.detail[:160]}",
+        found[0].fix, evidence.sent.host, field=field, also=tuple(one.why for one in found[1:]),
+    )  # fmt: skip
+
+
+def protocol(evidence: Evidence, hop: Hop) -> Finding | None:
+    told = " ".join((evidence.received.detail, *(line.message for line in hop.errors))).lower()
+    if not any(words in told for words in OWN_SIGNED):
+        return None
+    place = hop.effective.every("ssl_protocols")
+    return Finding(
+        "tls-version", f"The caller and {evidence.sent.host} have no version of TLS in common; the gateway speaks "
+        f"{', '.join(place[0].arguments) if place else 'its defaults'}.", "let the caller speak TLS 1.2 or 1.3",
+        evidence.sent.host, place, tuple(line.message for line in hop.errors),
+    )  # fmt: skip
+
+
+def not_believing(evidence: Evidence, hop: Hop) -> Finding | None:
+    """nginx's own words, where it ended the handshake."""
+    line = holding(hop.errors, "SSL_do_handshake() failed", "peer closed connection in SSL handshake")
+    if line is None or evidence.received.failure not in ("handshake refused", "connection reset"):
+        return None
+    proof = "bad signature" in line.message or "key proof" in line.message
+    why = "the caller could not prove that it has the key of the certificate that it shows" if proof else line.message
+    return Finding(
+        "wrong-key" if proof else "handshake-failed", f"{evidence.sent.host}'s gateway ended the handshake: {why}.",
+        "show a certificate together with its own key" if proof else "compare what both sides offer",
+        evidence.sent.host, (), (line.message,),
+    )  # fmt: skip
+
+
+def nobody_there(evidence: Evidence, _: Hop) -> Finding | None:
+    if evidence.received.failure not in ("no connection", "timeout", "not published"):
+        return None
+    late = evidence.received.failure == "timeout"
+    return Finding(
+        "timeout" if late else "nobody-listens",
+        f"{'Nothing came back in time' if late else 'Nobody took the connection'} at {evidence.sent.url}: "
+        f"{evidence.received.detail[:200]}", "see what runs (`mtls-lab status`)", evidence.sent.host,
+    )  # fmt: skip
