@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,10 @@ def container(file: Path, service: str, user: int | None = None) -> Container:
 
     Raises Unreadable, with file and line, where the file is no such thing.
     """
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        found = YAML(typ="rt").load(file.read_bytes().decode())
+        found = loaded(file.read_bytes().decode())
         own = found["services"][service]
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -44,6 +44,14 @@ def container(file: Path, service: str, user: int | None = None) -> Container:
         str(name): bool(networks(one) & networks(own)) for name, one in found["services"].items() if name != service
     }
     return Container(frozenset(known), others, user, alone)
+
+
+@lru_cache(maxsize=32)
+def loaded(text: str) -> Any:
+    """A YAML document with the lines of its parts, for reading alone; the same text gives the same one."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="rt").load(text)
 
 
 def plain(value: object) -> str:

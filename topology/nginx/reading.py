@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,9 @@ from crossplane.errors import NgxParserBaseException
 
 from topology.errors import InvalidInput
 from topology.nginx.tree import Block, Directive, Place
+
+NAMELESS = "this text"
+"""What the parser calls a text; where that stands is added afterwards."""
 
 DEEPEST = 20
 """Files that include each other, as far as anybody means it."""
@@ -177,11 +181,10 @@ def text_of(file: Path, by: Place | None) -> str:
 
 def parse(text: str, file: Path) -> tuple[Directive, ...]:
     """The directives of one text, includes left as they are.  file: what places name.  Raises Unreadable."""
-    check_ends(text, file)
-    found = crossplane.parse_string(text, filename=str(file), single=True, check_ctx=False, check_args=False)
-    for error in found["errors"]:
-        raise Unreadable(f"{file}:{error['line'] or 1}: {reason(error['error'], file)}")
-    return tuple(directive(one, file) for one in found["config"][0]["parsed"])
+    try:
+        return tuple(directive(one, file) for one in parsed(text))
+    except Fault as fault:
+        raise Unreadable(f"{file}:{fault.line}: {fault.reason}") from None
 
 
 def directive(found: Mapping[str, Any], file: Path) -> Directive:
@@ -189,27 +192,48 @@ def directive(found: Mapping[str, Any], file: Path) -> Directive:
     return Directive(found["directive"], tuple(found["args"]), Place(file, found["line"]), children)
 
 
-def check_ends(text: str, file: Path) -> None:
-    """Raises Unreadable where a directive has no end: the parser would take it for one without a semicolon."""
+class Fault(Exception):
+    """What makes a text no configuration.  line: where, counted from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line, self.reason = line, reason
+
+
+@lru_cache(maxsize=64)
+def parsed(text: str) -> tuple[Mapping[str, Any], ...]:
+    """What the parser makes of a text: gateways have most of theirs in common, and each costs some time.
+
+    Raises Fault.
+    """
+    check_ends(text)
+    found = crossplane.parse_string(text, filename=NAMELESS, single=True, check_ctx=False, check_args=False)
+    for error in found["errors"]:
+        raise Fault(error["line"] or 1, reason(error["error"]))
+    return tuple(found["config"][0]["parsed"])
+
+
+def check_ends(text: str) -> None:
+    """Raises Fault where a directive has no end: the parser would take it for one without a semicolon."""
     start = 0
     try:
-        for token, line, quoted in crossplane.lex_string(text, filename=str(file)):
+        for token, line, quoted in crossplane.lex_string(text, filename=NAMELESS):
             if token.startswith("#") and not quoted:
                 continue
             if token == "}" and not quoted and start:  # noqa: S105 - a brace
-                raise Unreadable(f'{file}:{start}: the directive that begins here has no ";" before "}}"')
+                raise Fault(start, 'the directive that begins here has no ";" before "}"')
             ended = token in (";", "{", "}") and not quoted
             if ended and token != "}" and not start:  # noqa: S105 - a brace
-                raise Unreadable(f'{file}:{line}: unexpected "{token}"')
+                raise Fault(line, f'unexpected "{token}"')
             start = 0 if ended else start or line
     except NgxParserBaseException as error:
-        raise Unreadable(f"{file}:{error.lineno or 1}: {error.strerror}") from None
+        raise Fault(error.lineno or 1, str(error.strerror)) from None
     except (RuntimeError, StopIteration):
-        raise Unreadable(f"{file}:{text.count(chr(10)) + 1}: unexpected end of file") from None
+        raise Fault(text.count(chr(10)) + 1, "unexpected end of file") from None
     if start:
-        raise Unreadable(f'{file}:{start}: the directive that begins here has no ";" before the end of the file')
+        raise Fault(start, 'the directive that begins here has no ";" before the end of the file')
 
 
-def reason(error: str, file: Path) -> str:
+def reason(error: str) -> str:
     """A parser's message without the place that it repeats."""
-    return error.split(f" in {file}")[0] or "unexpected end of file"
+    return error.split(f" in {NAMELESS}")[0] or "unexpected end of file"
