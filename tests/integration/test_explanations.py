@@ -261,7 +261,7 @@ SYMPTOMS = {
         names=("WebSocket",),
     ),
     "25 a certificate from the future": Broken(
-        "not-yet-valid", MTLS, files=trusting(ROOT), shown=client(ROOT, start=NOW + timedelta(minutes=10)),
+        "not-yet-valid", MTLS, files=trusting(ROOT), shown=client(ROOT, start=NOW + timedelta(hours=10)),
         names=("9", "begins at"),
     ),
 }  # fmt: skip
