@@ -12,14 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import everything, footprint, lifecycle, renewal, speed, throughput
+from tests.bench import everything, evidence, footprint, lifecycle, renewal, speed, throughput
 from tests.bench.everything import Everything
+from tests.bench.evidence import Evidence
 from tests.bench.footprint import MIB, ContainerMemory, ImageSize
 from tests.bench.lifecycle import ROOT, Cold, Lifecycle
 from tests.bench.renewal import Renewal
 from tests.bench.speed import Generation
 from tests.bench.throughput import Throughput
 from topology.generation import writing
+from topology.pytest_plugin import brought_up
 from topology.runtime import engine
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -75,6 +77,12 @@ Every lab of `fixtures/labs/` up and proven at the same time, after each cell wa
 
 {memory}
 
+## Evidence
+
+Every mutation of a running lab (`mtls-lab mutate`), and every cell of `check --all` {runs} times on the unchanged lab.
+
+{evidence}
+
 ## Certificates by ACME
 
 In the lab `acme`, beside all the others.
@@ -127,6 +135,7 @@ class Measured:
     images: Sequence[ImageSize]
     renewal: Renewal
     cells: float
+    evidence: Sequence[Evidence]
     everything: Sequence[Everything]
     zoo: float
     grown: int | None
@@ -149,6 +158,13 @@ def ratios(run: Measured) -> list[Figure]:
         Figure(f"a service's share of `generate` with {largest.services:,} of them, over {small.services}", steepness),
         Figure(f"`generate` with {largest.services:,} services, s", largest.seconds, at_most=2),
         Figure("all certificates of the two-host lab, ms", run.issuing, at_most=10),
+        Figure("mutations that survived", sum(one.total - one.caught for one in run.evidence), at_most=0),
+        Figure("the slowest red of a mutation, s", max(one.slowest for one in run.evidence), at_most=5),
+        Figure(
+            f"runs of `check --all` with a wrong cell, of {evidence.RUNS} on each lab",
+            sum(one.red for one in run.evidence),
+            at_most=0,
+        ),
         Figure("cells per second of `check`", run.cells, at_least=60),
         Figure("cells per second of `check --all`", min(one.cells / one.seconds for one in whole), at_least=100),
         Figure("`check --all` on both labs, s", sum(one.seconds for one in whole), at_most=20),
@@ -236,6 +252,32 @@ def page(run: Measured) -> str:
             ("services", "s", "ms for each further service"),
             [(f"{one.services:,}", f"{one.seconds:.2f}", f"{one.per_service:.2f}") for one in run.generation],
         ),
+        runs=evidence.RUNS,
+        evidence=table(
+            (
+                "lab",
+                "caught",
+                "mutations",
+                "kinds",
+                "slowest red, s",
+                "cells",
+                "longest run, s",
+                "red runs",
+            ),
+            [
+                (
+                    one.lab,
+                    one.caught,
+                    one.total,
+                    one.kinds,
+                    f"{one.slowest:.1f}",
+                    f"{one.cells:,}",
+                    f"{one.seconds:.1f}",
+                    one.red,
+                )
+                for one in run.evidence
+            ],
+        ),
         seconds=f"{run.seconds:.0f}",
         whole=f"The whole machine had {mib(run.grown)} MiB more in use than before. " if run.grown is not None else "",
         limit=mib(LIMIT),
@@ -280,8 +322,17 @@ def measured(folder: Path) -> Measured:
         cells = speed.cells_per_second(both[0])
         say("two-host, guarded: everything that is known")
         whole, zoo = [everything.measure(one) for one in both], everything.issuing(both[0])
+    seen = [evidence_of(name, folder / "evidence") for name in ("two-host", "guarded")]
     grown = after - before if after is not None and before is not None else None
-    return Measured(ways, warm, cold, generated, issued, memory, images, renewed, cells, whole, zoo, grown, seconds)
+    return Measured(
+        ways, warm, cold, generated, issued, memory, images, renewed, cells, seen, whole, zoo, grown, seconds
+    )
+
+
+def evidence_of(name: str, folder: Path) -> Evidence:
+    """In a lab that is up alone: nobody else's load is taken for a hole."""
+    with brought_up(ROOT / "fixtures" / "labs" / f"{name}.yaml", folder) as tested:
+        return evidence.measure(tested, say)
 
 
 def main() -> int:
