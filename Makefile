@@ -5,6 +5,7 @@ LABS = $(wildcard fixtures/labs/*.yaml)
 PYTHON = .venv/bin/python
 MTLS_LAB = $(PYTHON) -m topology
 JUNIT ?=
+PART ?=
 junit = $(if $(JUNIT),--junit-xml="$(JUNIT)/$(1).xml")
 CLIENTS_PAGE = snippet all fixtures/labs/two-host.yaml --host server --as bro --published
 
@@ -17,6 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  LAB=NAME chooses a lab of fixtures/labs (default two-host)"
+	@echo "  PART=costs or PART=evidence measures that alone with bench (costs builds the images anew)"
 	@echo "  JUNIT=FOLDER writes there what the tests of test and test-fast say, as JUnit"
 
 install: ## everything that the lab needs on this machine
@@ -59,8 +61,8 @@ test: install lint generate-check ## everything: style, fast tests, labs brought
 test-fast: packages ## the tests that need no engine
 	@$(PYTHON) -m pytest -q -n auto --dist worksteal --ignore=tests/integration $(call junit,fast)
 
-bench: install ## what labs cost, beside what they could cost; writes docs/benchmarks.md (builds the images anew)
-	@$(PYTHON) -m tests.bench
+bench: install ## what labs cost, and what the proof is worth; writes docs/benchmarks.md and docs/evidence.md
+	@$(PYTHON) -m tests.bench $(PART)
 
 screenshots: packages ## take the pictures of docs/images again
 	@$(PYTHON) -m tests.integration.screenshots docs/images

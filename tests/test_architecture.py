@@ -21,12 +21,14 @@ MAY_IMPORT = {
     "machine": {"errors", "description", "generation"},
     "proof": {"errors", "description", "pki", "runtime"},
     "explaining": {"errors", "description", "pki", "nginx", "runtime", "proof"},
+    "mutation": {"errors", "description", "nginx", "pki", "runtime", "proof"},
     "report": {
         "errors", "description", "pki", "generation", "proof", "runtime", "machine", "linting", "explaining",
+        "mutation",
     },
     "commands": {
         "errors", "description", "generation", "runtime", "proof", "report", "machine", "nginx", "linting",
-        "explaining",
+        "explaining", "mutation",
     },
     "cli": {"errors", "commands"},
     "testing": {"errors", "description", "generation", "runtime", "proof", "report"},

@@ -36,7 +36,8 @@ TABLE = {
         "no SNI", "unknown SNI", "SNI of another host",
     ),
     (REFUSED, REFUSED, ___, REFUSED, REFUSED, ___, REFUSED, REFUSED, REFUSED, ___): (
-        "address in the place of a name", "a broken handshake", "TLS 1.0", "TLS 1.1", "renegotiation",
+        "address in the place of a name", "a broken handshake", "TLS 1.0", "TLS 1.1", "old ciphers",
+        "renegotiation",
     ),
     (200, 403, ___, 403, 400, ___, 200, 403, 200, ___): (
         "SNI in capitals", "session of another server, TLS 1.2", "session of another server, TLS 1.3",

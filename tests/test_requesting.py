@@ -377,6 +377,17 @@ def test_a_server_that_speaks_old_tls_is_found(pki: Path, version: str) -> None:
     assert observe(pki, check(version), answering(200), tls(pki)).failure == "handshake refused"
 
 
+def test_a_server_that_takes_old_ciphers_is_found(pki: Path) -> None:
+    """Under TLS 1.2, where a caller offers nothing else."""
+    old = tls(pki)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+
+    assert observe(pki, check("old ciphers"), answering(200), old).failure == "handshake answered"
+    modern = tls(pki)
+    modern.set_ciphers("ECDHE+AESGCM")
+    assert observe(pki, check("old ciphers"), answering(200), modern).failure == "handshake refused"
+
+
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_a_session_that_is_resumed_is_found(pki: Path, version: str) -> None:
     """With one set of keys for both, a session of another server is resumed as well."""

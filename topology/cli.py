@@ -26,6 +26,7 @@ from topology.commands import (
     lab,
     lint,
     logs,
+    mutate,
     trust,
 )
 from topology.errors import CheckFailed, InvalidInput, InvalidTopology, LabError, NoEngine, NotReady, reason
@@ -80,6 +81,7 @@ no answer."""
 for command in (
     authoring.init, authoring.schema, lab.generate, lab.up, lab.down, lab.status, lab.check, logs.logs,
     explain.explain, lint.lint, deployment.deploy, clients.snippet, hosts.hosts, doctor.doctor,
+    mutate.mutate,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(trust.app, name="trust")

@@ -12,8 +12,6 @@ from typing import Any
 from topology.pytest_plugin import TestedLab, brought_up
 from topology.runtime import engine, looking
 
-MIB = 1024 * 1024
-
 
 @dataclass(frozen=True)
 class ContainerMemory:

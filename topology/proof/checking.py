@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,31 @@ def run(
         quick = tuple(pool.map(judge, (one for one in numbered if not one[1].waits)))
         done = {id(verdict.check): verdict for verdict in (*quick, *slow)}
         return tuple(done[id(check)] for check in chosen)
+
+
+def first_wrong(
+    checks: Sequence[Check], lab: RunningLab, shown: Mapping[Caller, Files], probes: Mapping[str, Probe] = PROBES
+) -> Verdict | None:
+    """Sends checks in their order, several at once, until one is wrong; None where none is.
+
+    shown: the certificates of all callers (probing.credentials).
+    """
+    enough = threading.Event()
+
+    def judge(check: Check) -> Verdict | None:
+        if enough.is_set():
+            return None
+        verdict = Verdict(check, probes[check.family](check, lab, shown))
+        if not verdict.ok:
+            enough.set()
+        return verdict
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            verdicts = pool.map(judge, checks)
+            return next((verdict for verdict in verdicts if verdict is not None and not verdict.ok), None)
+        finally:
+            enough.set()
 
 
 def select(checks: Sequence[Check], only: str | None) -> tuple[Check, ...]:

@@ -130,6 +130,8 @@ class Answers:
             raise NoAnswer("handshake refused", f"the peer spoke TLS: {self.stream.peek(7)[:7].hex()}")
         if begun != b"HTTP/":
             return self.bare()
+        if method == "POST" and self.stream.peek(12)[:12].endswith(b" 100"):
+            raise NoAnswer("asked to go on", "a body that was only announced is waited for")
         response = http.client.HTTPResponse(cast("socket.socket", self), method=method)
         response.begin()
         try:
@@ -193,9 +195,9 @@ def answers(connection: socket.socket, number: int, method: str) -> list[Reply]:
 def client_hello(version: str, name: str) -> bytes:
     """A handshake's first message (RFC 2246, 7.4.1.2; RFC 6066, 3), in a record of its own.
 
-    version: `1.0` or `1.1`, the only one that is offered; name: for SNI.
+    version: `1.0`, `1.1` or `1.2`, the only one that is offered, with ciphers that were in use then; name: for SNI.
     """
-    code = {"1.0": b"\x03\x01", "1.1": b"\x03\x02"}[version]
+    code = {"1.0": b"\x03\x01", "1.1": b"\x03\x02", "1.2": b"\x03\x03"}[version]
     host = name.encode()
     extensions = b"".join(
         (

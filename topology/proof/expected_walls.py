@@ -18,7 +18,7 @@ INSIDE, INTERNET = "inside", "internet"
 OWN_SERVICE = "own-service"
 NONE, NOTHING = "none", "nothing"
 RIGHTS, KEYS, PORTS, NETWORKS = "rights", "authorities-keys", "published-ports", "networks"
-MEMBERS, ORDER, LISTENERS = "members", "judges-servers", "listeners"
+MEMBERS, ORDER, LISTENERS, OWN_KEYS = "members", "judges-servers", "listeners", "keys-for-everybody"
 FIRST = "first"
 FROM = "from-"
 
@@ -44,6 +44,8 @@ def host_checks(topology: Topology, host: str) -> Iterator[Check]:
         yield wall(host, name, PORTS, ports, gateways_alone)
         yield wall(host, name, NETWORKS, networks(name), own_networks)
     yield wall(host, GATEWAY, LISTENERS, f"{published_ports(described)}, {INSIDE}", own_listener)
+    if described.tls is not None:
+        yield wall(host, GATEWAY, OWN_KEYS, NONE, own_keys_alone)
     if any(route.host or route.url for route in described.routes.values()):
         yield wall(host, GATEWAY, ORDER, FIRST, judges_first)
     yield wall(host, INSIDE, MEMBERS, ", ".join(sorted({GATEWAY, *described.services})), own_members)
@@ -89,6 +91,10 @@ def few_rights() -> None:
 
 def no_authority_s_key() -> None:
     """No container holds or sees an authority's key: who has one can be anybody."""
+
+
+def own_keys_alone() -> None:
+    """A gateway's keys can be read by the user that it runs as, and by nobody else."""
 
 
 def gateways_alone() -> None:

@@ -57,7 +57,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class Hello:
-    """The beginning of a handshake, with one version of TLS to choose from, `1.0` or `1.1`."""
+    """The beginning of a handshake, with one version of TLS to choose from, `1.0`, `1.1` or `1.2`, and old ciphers."""
 
     version: str
     sni: str
@@ -265,6 +265,8 @@ TLS = (
          on_tls(lambda _: Raw((b"\x16\x03\x01\x00\x05hello",), door="beneath")), always(REFUSED)),
     Kind("TLS 1.0", "What precedes TLS 1.2 is not spoken (RFC 8996).", hello("1.0"), always(REFUSED)),
     Kind("TLS 1.1", "What precedes TLS 1.2 is not spoken (RFC 8996).", hello("1.1"), always(REFUSED)),
+    Kind("old ciphers", "No cipher without forward secrecy or authenticated encryption is taken (RFC 9325, 4.2).",
+         hello("1.2"), always(REFUSED)),
     Kind("resumed session, TLS 1.2", "Sessions are not resumed: a revocation list would not be looked at.",
          resumed("1.2"), as_ever, everyone=True),
     Kind("resumed session, TLS 1.3", "Sessions are not resumed: a revocation list would not be looked at.",
@@ -334,8 +336,8 @@ PROTOCOLS = (
     Kind("HTTP/2.0 in the request line", "HTTP/2 has no request line: 505.",
          plain_text(lambda aim: http(aim, version="HTTP/2.0")), always(505)),
     Kind("upgrade to h2c", "No upgrade but to WebSocket passes: HTTP/2 in plain text would go around every guard.",
-         plain_text(lambda aim: http(aim, b"", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
-                                     "HTTP2-Settings: AAMAAABkAAQAAP__", close=False)), as_ever, everyone=True),
+         lambda aim: with_what_was_seen(aim, as_ever(aim), "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+                                        "HTTP2-Settings: AAMAAABkAAQAAP__"), as_ever, everyone=True),
     Kind("upgrade to WebSocket", "An upgrade passes the same guards as any request.",
          plain_text(lambda aim: http(aim, b"", "Connection: Upgrade", "Upgrade: websocket", close=False)),
          let_through_or_file),
@@ -473,7 +475,7 @@ SIZES = (
     Kind("URI of 9 KB", "An address beyond one buffer of 8 KiB is refused: 414.",
          plain_text(lambda aim: http(aim, f"{aim.path}?{'a' * 9000}")), always(414)),
     Kind("body beyond 10 MB", "A body that says to be larger than 10 MB is refused before the route's guard is asked.",
-         plain_text(lambda aim: http(aim, b"", "Content-Length: 10485761", method="POST")),
+         plain_text(lambda aim: http(aim, b"", "Content-Length: 10485761", "Expect: 100-continue", method="POST")),
          after_the_certificate(413)),
 )  # fmt: skip
 
@@ -553,12 +555,16 @@ def forging(name: str, *headers: str | bytes, why: str = "", expects: Callable[[
     """A request for a path whose answer is known, and one for what the service behind it saw, with the same headers."""
 
     def sends(aim: Aim) -> Raw:
-        asked = http(aim, b"", *headers, close=not aim.seen_at)
-        if not aim.seen_at or aim.insists or expects(aim) in (400, None):
-            return Raw((asked,))
-        return Raw((asked + http(aim, aim.seen_at, *headers),), answers=2)
+        return with_what_was_seen(aim, expects(aim), *headers)
 
     return Kind(name, why or "No service sees an identity that was not verified.", sends, expects, everyone=True)
+
+
+def with_what_was_seen(aim: Aim, expected: Expected, *headers: str | bytes) -> Raw:
+    asked = http(aim, b"", *headers, close=not aim.seen_at)
+    if not aim.seen_at or aim.insists or expected in (400, None):
+        return Raw((asked,))
+    return Raw((asked + http(aim, aim.seen_at, *headers),), answers=2)
 
 
 FORGED_CERTIFICATE = f"-----BEGIN%20CERTIFICATE-----{FORGED}-----END%20CERTIFICATE-----"

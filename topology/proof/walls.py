@@ -87,6 +87,11 @@ def authorities_keys(one: Container, lab: RunningLab) -> str:
     return ", ".join([*found, *seen]) or expected.NONE
 
 
+def keys_for_everybody(one: Container, _lab: RunningLab) -> str:
+    """The keys of a gateway that others than its user may read."""
+    return ", ".join(inside.exposed_keys(one)) or expected.NONE
+
+
 def is_near(mounted: Path, secret: Path) -> bool:
     """Whether who sees the one sees some of the other."""
     return mounted.is_relative_to(secret) or secret.is_relative_to(mounted)
@@ -142,6 +147,7 @@ def judges_servers(one: Container, _lab: RunningLab) -> str:
 LOOKS: Mapping[str, Callable[[Container, RunningLab], str]] = {
     expected.RIGHTS: rights,
     expected.KEYS: authorities_keys,
+    expected.OWN_KEYS: keys_for_everybody,
     expected.PORTS: published_ports,
     expected.NETWORKS: networks,
     expected.MEMBERS: members,

@@ -48,6 +48,8 @@ def lie(headers: Mapping[str, str], truth: Truth) -> str:
     for name, value in headers.items():
         if FORGED in value:
             return f"the service saw a forged {name}"
+    if (upgrade := headers.get("upgrade", "")).lower() not in ("", "websocket"):
+        return f"the service saw an upgrade to {upgrade}"
     alike = {name: value for name, value in headers.items() if name.replace("_", "-") == "x-ssl-client-verify"}
     wanted = "SUCCESS" if truth.verified else "NONE"
     if alike != {"x-ssl-client-verify": wanted}:

@@ -56,6 +56,13 @@ while IFS= read -r file; do printf '%s\t%s\n' "${file#"$1"}" "$(base64 -w0 "$fil
 """
 """Small files with a private key, in PEM or DER (PKCS #8, PKCS #1, SEC 1): its path, and its content."""
 
+EXPOSED = r"""
+folder="$1/etc/nginx/certificates/"
+find "$folder" -type f -perm /077 -print0 | xargs -0 --no-run-if-empty grep -lsa -- 'PRIVATE KEY' |
+while IFS= read -r file; do echo "${file#"$folder"}"; done
+"""
+"""Private keys of a gateway that its group or everybody may read."""
+
 OPEN = r"""
 patience=$2
 shift 2
@@ -199,6 +206,11 @@ def keys(one: Container) -> tuple[tuple[str, bytes], ...]:
     """Every file inside of a container that holds what looks like a private key and that its user can read."""
     lines = (line.partition("\t") for line in ran(one, KEYS).splitlines())
     return tuple((path, base64.b64decode(content)) for path, _, content in lines)
+
+
+def exposed_keys(one: Container) -> tuple[str, ...]:
+    """The private keys among a gateway's certificates that others than their owner may read."""
+    return tuple(sorted(ran(one, EXPOSED).split()))
 
 
 def listening(one: Container) -> tuple[tuple[str, int], ...]:

@@ -364,13 +364,22 @@ def compose_up(lab: Lab, host: str, values: Mapping[str, str]) -> None:
 
 
 def run_compose(
-    command: list[str], values: Mapping[str, str], *, check: bool = True
+    command: list[str],
+    values: Mapping[str, str],
+    *,
+    check: bool = True,
+    said_to_it: bytes | None = None,
+    undisturbed: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs Compose with what the Compose file takes from the environment.
 
+    said_to_it: its standard input; undisturbed: a Ctrl-C on the terminal does not reach it.
     Where it failed and check is set, raises NetworkTaken, PortTaken, or NotReady with its last lines.
     """
-    done = subprocess.run(command, env=compose_environment(values), capture_output=True, check=False)
+    done = subprocess.run(
+        command, env=compose_environment(values), capture_output=True, check=False, input=said_to_it,
+        start_new_session=undisturbed,
+    )  # fmt: skip
     if check and done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         if conflict := conflicts.found_in(said):
