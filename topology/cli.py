@@ -39,6 +39,9 @@ EXAMPLES = """Mutual TLS behind nginx, from one topology file: stacks, certifica
   mtls-lab up --ports auto           the same, on ports that are free
   mtls-lab check                     every caller on every route, against what the topology says
   mtls-lab check --only 'server /mtls/*'
+  mtls-lab check --all               and with everything that could be wrong with a certificate, a request, a wall
+  mtls-lab check --at +90d           what will have broken by then, and who renews it
+  mtls-lab mutate --once             would the check notice a hole? makes one at a time, and puts the lab back
   mtls-lab generate --check          have the checked-in stacks been edited by hand?
   mtls-lab lint                      what makes the gateways weaker than they seem; also of any nginx.conf
   mtls-lab explain https://ec3.lab.test/mtls/health --as bro-expired
