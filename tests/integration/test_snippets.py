@@ -118,7 +118,7 @@ def status_through_nginx(tested: TestedLab, code: str, folder: Path) -> int | st
             if answer.status_code != 502:
                 return answer.status_code
             # What nginx says by itself is no answer of the lab's; the engine may have its reason a little later.
-            eventually(lambda: b"[error]" in nginx.logs())
+            eventually(lambda: re.search(rb"\[(error|crit)\]", nginx.logs()) is not None)
             return str(nginx.logs().decode())
         return str(nginx.logs().decode())
 
