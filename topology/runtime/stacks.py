@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 180
 RELOAD_SECONDS = 30
+LOOK_SECONDS = 0.2
+"""How long it takes at most until a container that became healthy is seen to be."""
+
 STOP_SECONDS = 10
 NETWORK_ATTEMPTS = 4
 """How often networks are chosen for a start, where others take them in between."""
@@ -425,7 +428,7 @@ def wait_until_healthy(task: Task, hosts: Collection[str]) -> None:
             raise NotReady("\n".join(looking.diagnose(one) for one in waiting))
         task.progress.detail(f"waiting for {', '.join(str(one.name) for one in waiting)}")
         time.sleep(pause)
-        pause = min(pause * 1.5, 1)
+        pause = min(pause * 1.5, LOOK_SECONDS)
 
 
 def refresh_gateways(
