@@ -148,10 +148,17 @@ def step_of(line: str) -> str:
 
 
 def forget_images(lab: Lab) -> None:
-    """Removes the lab's images, the base that was made here, and the layers from which they would be built again."""
+    """Removes the lab's images, the base that was made here, and the layers from which they would be built again.
+
+    AssertionError where a container uses one: labs have to be down.
+    """
     client = engine.connect()
     base = client.images.get(images.OWN_BASE) if images.exists(client, images.OWN_BASE) else None
-    for image in planning.plan(lab.description).images:
+    wanted = planning.plan(lab.description).images
+    users = [str(one.name) for one in client.containers.list(all=True)
+             if one.attrs["Config"]["Image"] in {image.tag for image in wanted}]  # fmt: skip
+    assert not users, f"images are built anew here, and these containers use them: {', '.join(users)}; take them down"
+    for image in wanted:
         with contextlib.suppress(docker.errors.ImageNotFound):
             client.images.remove(image.tag)
     if base is None:
