@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,19 @@ WRITING_CALLS = {
 }  # fmt: skip
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for file in sorted(PACKAGE.rglob("*.py")):
-        yield file.relative_to(PACKAGE).as_posix(), ast.parse(file.read_text())
+@cache
+def modules() -> dict[str, ast.Module]:
+    return {file.relative_to(PACKAGE).as_posix(): ast.parse(file.read_text()) for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Everything in a tree; walking costs more than what any of the tests does with it."""
+    return tuple(ast.walk(tree))
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -120,12 +127,12 @@ def used(tree: ast.Module, *packages: str) -> list[str]:
 
 
 def shells(tree: ast.Module) -> list[str]:
-    return [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "shell"]
+    return [ast.unparse(node) for node in nodes(tree) if isinstance(node, ast.keyword) and node.arg == "shell"]
 
 
 def writing_calls(tree: ast.Module) -> list[str]:
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -136,17 +143,14 @@ def writing_calls(tree: ast.Module) -> list[str]:
     return found
 
 
-MODULES = dict(modules())
-
-
 def found_in_modules(look: Callable[[str, ast.Module], list[str]]) -> dict[str, list[str]]:
     """module -> what is found there; nothing of those where there is nothing."""
-    return {module: found for module, tree in MODULES.items() if (found := look(module, tree))}
+    return {module: found for module, tree in modules().items() if (found := look(module, tree))}
 
 
 def test_every_module_is_looked_at() -> None:
-    assert {"cli.py", "pki/issuing.py", "runtime/stacks.py"} <= MODULES.keys()
-    assert STARTS_PROCESSES | TALKS_TO_THE_ENGINE | WRITES | MAY_IMPORT_ALONE.keys() <= MODULES.keys()
+    assert {"cli.py", "pki/issuing.py", "runtime/stacks.py"} <= modules().keys()
+    assert STARTS_PROCESSES | TALKS_TO_THE_ENGINE | WRITES | MAY_IMPORT_ALONE.keys() <= modules().keys()
 
 
 def test_the_arrows_go_one_way() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzzing import rounds
 from topology.description import loading
 from topology.description.model import Kind
 from topology.description.positions import LARGEST_FILE
@@ -112,14 +113,14 @@ def assert_parsed_or_refused(text: str | bytes) -> None:
         assert all(fault.line >= 1 and fault.column >= 1 for fault in refused.faults)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=rounds(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(FIELDS, VALUES, max_size=5))
 def test_no_structure_brings_it_down(value: object) -> None:
     """Whatever stands where: a topology, or faults with places.  JSON is YAML."""
     assert_parsed_or_refused(json.dumps(value))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=rounds(60), deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60)))
 def test_no_text_brings_it_down(text: str | bytes) -> None:
     """Noise is answered with faults."""

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzzing import rounds
 from topology.pki import issuing
 from topology.pki.issuing import Credential, Issuer
 
@@ -139,7 +140,7 @@ def openssl_name(folder: Path, common_name: str) -> str:
     return done.stdout.removeprefix("subject=").removesuffix("\n")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=rounds(10), deadline=None)
 @example("#")
 @example(" ")
 @example("#a ")

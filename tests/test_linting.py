@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.fuzzing import rounds
 from tests.linted import FIXTURES, NOW, gateway, lay_out, marked
 from topology.description.loading import load
 from topology.errors import InvalidInput
@@ -83,10 +83,6 @@ def test_a_rule_can_be_left_out_and_a_misspelt_one_is_told(pki: Path) -> None:
         linting.lint([bad], ["no-crls"])
 
 
-ROUNDS = int(os.environ.get("MTLS_LAB_FUZZ_ROUNDS", "8"))
-"""How often each configuration is damaged; more of them take longer and find more."""
-
-
 def mangled(directive: Directive, chance: random.Random) -> Directive:
     """Some of a directive's arguments gone, or something odd in their place."""
     kept = tuple(chance.choice((one, "", "$", "${", ":", "/", "~", "=", "-1", "ü")) if chance.random() < 0.3 else one
@@ -101,7 +97,7 @@ def mangled(directive: Directive, chance: random.Random) -> Directive:
 def test_nothing_that_nginx_would_refuse_makes_a_rule_stumble(rule: Rule, pki: Path) -> None:
     """A configuration with mistakes in it is looked at as far as it goes: nginx itself tells of those."""
     whole = gateway(rule.name, "bad", pki)
-    for seed in range(ROUNDS):
+    for seed in range(rounds(8)):
         chance = random.Random(seed)  # noqa: S311 - the same each time
         root = Block(mangled(whole.configuration.root.directive, chance))
         broken = replace(whole, configuration=replace(whole.configuration, root=root))

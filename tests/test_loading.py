@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fuzzing import rounds
 from topology.description import loading
 from topology.description.model import FromEnvironment, Host, Kind, Route, ServerCertificate, Topology
 from topology.errors import Fault, InvalidInput, InvalidTopology
@@ -272,7 +273,7 @@ VALUES = ["null", "[]", "{}", "true", "404", "1e9", "-1", ".inf", "2024-01-01", 
 DAMAGE = st.one_of(st.text(max_size=6), st.sampled_from([*MARKS, *VALUES, '"\\uD800"', '"\\UFFFFFFFF"']))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=rounds(100), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 12), DAMAGE), min_size=1, max_size=4))
 def test_no_damage_to_a_good_file_ends_in_a_traceback(damage: list[tuple[int, int, str]]) -> None:
     """Pieces cut out and others put in: it still loads, or every fault is a line with its place."""

@@ -200,7 +200,7 @@ class Fault(Exception):
         self.line, self.reason = line, reason
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def parsed(text: str) -> tuple[Mapping[str, Any], ...]:
     """What the parser makes of a text: gateways have most of theirs in common, and each costs some time.
 
