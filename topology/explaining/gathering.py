@@ -23,6 +23,7 @@ from topology.explaining.log_lines import ErrorLine
 from topology.explaining.reasoning import CERTIFICATE_SETTINGS, Explanation, explain
 from topology.nginx import reading
 from topology.nginx.reading import Configuration, Mounts, Unreadable
+from topology.proof import callers as kinds_of_callers
 from topology.proof import expectation
 from topology.proof.expectation import Caller
 from topology.runtime import gateways, logs, looking
@@ -345,8 +346,8 @@ def places(lab: Lab) -> dict[FieldPath, tuple[str, int]]:
     return {path: (str(file), line) for path, (line, _) in (*document.values.items(), *document.keys.items())}
 
 
-def expectation_of(topology: Topology, target: Target, caller: Caller | None) -> tuple[int | None, str]:
-    """(status, rule) that the topology says; (None, "") where it says nothing of this request."""
+def expectation_of(topology: Topology, target: Target, caller: Caller | None) -> tuple[int | str | None, str]:
+    """(status or REFUSED, rule) that the topology says; (None, "") where it says nothing of this request."""
     host = topology.hosts[target.host]
     path = target.path.partition("?")[0]
     if target.passed is not None or caller is None:
@@ -360,11 +361,15 @@ def expectation_of(topology: Topology, target: Target, caller: Caller | None) ->
     route = host.routes[prefix]
     if target.inside:
         return expected_inside(topology, target, prefix, route, path)
-    own = expectation.at_gateway(topology, host, route, caller)
+    own, why = expectation.at_gateway(topology, host, route, caller), ""
+    if caller.flaw in kinds_of_callers.KINDS:
+        own, why = kinds_of_callers.first_answer(topology, host, route, caller)
+    if own is kinds_of_callers.TURNED_AWAY:
+        return expectation.REFUSED, why
     if not own.passed:
-        return own.status, own.why
-    found = next((one for at, one in expectation.answers(topology, host, prefix, caller) if at == path), None)
-    return (found.status, found.why) if found else (None, "")
+        return own.status, f"{own.why} {why}".strip()
+    found = next((one for at, one in expectation.answers_behind(topology, host, prefix, own) if at == path), None)
+    return (found.status, f"{found.why} {why}".strip()) if found else (None, "")
 
 
 def expected_inside(topology: Topology, target: Target, prefix: str, route: Route, path: str) -> tuple[int | None, str]:

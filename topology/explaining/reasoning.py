@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from topology.description.positions import Path, dotted
 from topology.explaining import applications, handshakes, lapses, refusals, upstreams, verification
 from topology.explaining.evidence import Evidence, Finding, Hop
+from topology.proof.checking import TURNED_AWAY
+from topology.proof.expectation import REFUSED
 
 Cause = Callable[[Evidence, Hop], Finding | None]
 
@@ -75,6 +77,8 @@ class Explanation:
         """Whether the topology says the same; None where it says nothing."""
         if self.evidence.expected is None:
             return None
+        if self.evidence.expected == REFUSED:
+            return self.evidence.received.failure in TURNED_AWAY
         return self.evidence.expected == self.evidence.received.status
 
 
