@@ -23,6 +23,7 @@ from tests import issuers
 from tests.integration.conftest import eventually
 from tests.issuers import Authority
 from topology import cli
+from topology.errors import NotReady
 from topology.explaining import cells, gathering
 from topology.explaining.asking import Question
 from topology.explaining.reasoning import Explanation
@@ -608,8 +609,25 @@ def test_a_host_that_is_down_is_one_clear_line(lab: TestedLab, capsys: pytest.Ca
     assert "run `mtls-lab up` first" in capsys.readouterr().err
 
 
+def test_another_host_that_is_down_is_the_answer(lab: TestedLab) -> None:
+    """Whoever asks why there is a 502 is not sent away because there is one; asked for itself, it is not ready."""
+    gateway = looking.container_of(engine.connect(), lab.lab, "server", "gateway")
+    gateway.stop(timeout=1)
+    try:
+        found = gathering.ask(lab.lab, Question(OUT_PLAIN))
+        with pytest.raises(NotReady, match="is exited; run `mtls-lab up` again"):
+            gathering.ask(lab.lab, Question(MTLS))
+    finally:
+        gateway.start()
+        lab.find_ports("server")
+        eventually(lambda: ask_plainly(lab) == 200, 60)
+
+    assert found.finding.cause == "upstream-unreachable"
+    assert "server is not up" in found.finding.why
+
+
 BAD_INPUT = {
-    "https://nowhere.example/": "no host of the lab explained; there are inner.lab.test, outer.lab.test",
+    "https://nowhere.example/": "no host of the lab explained, and explain asks the lab's own gateways alone; there are inner.lab.test, outer.lab.test",
     "https://server/mtls/": "did you mean 'inner.lab.test'?",
     "https://inner.lab.test:1/": "does not listen on port 1",
     "ftp://inner.lab.test/": "write a whole URL",
@@ -625,6 +643,8 @@ BAD_INPUT = {
     f"{MTLS} --cert DER": "convert it",
     f"{MTLS} --cert CERT": "name the key's file",
     f"{MTLS} --cert CERT --key OTHER": "is not the key of CN=bro",
+    f"{MTLS} --cert UPSIDE_DOWN --key KEY": "but of CN=bro, its number 2; put that one first",
+    f"{MTLS} --as=": "no caller at server",
     f"{MTLS} --cert CERT --key LOCKED": "the key is encrypted",
     f"{MTLS} --key KEY": "name its certificate",
     f"{MTLS} --cert CERT --key KEY --as bro": "say one of them",
@@ -644,7 +664,8 @@ def test_bad_input_is_one_clear_line(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
     )
     contents = {
-        "CERT": certificate, "KEY": key, "OTHER": ROOT.client("bob")[1], "LOCKED": locked,
+        "CERT": certificate, "UPSIDE_DOWN": ROOT.pem + certificate,
+        "KEY": key, "OTHER": ROOT.client("bob")[1], "LOCKED": locked,
         "DER": x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.DER),
     }  # fmt: skip
     for name, content in contents.items():

@@ -12,6 +12,7 @@ from uuid import uuid4
 from topology.description import positions
 from topology.description.model import Route, Topology
 from topology.description.positions import Path as FieldPath
+from topology.errors import NotReady
 from topology.explaining import asking, callers, certificates, configuration, log_lines, sending
 from topology.explaining.asking import Question, Target
 from topology.explaining.callers import Asker
@@ -60,10 +61,19 @@ def ask(lab: Lab, question: Question) -> Explanation:
 
     Raises InvalidInput where the question has a mistake, NotReady where the lab is not up, NoEngine.
     """
-    scene = Scene(lab, looking.running(lab))
+    scene = scene_of(lab, question)
     target = asking.target(scene.running, question)
     with callers.asker(scene.running, target, question) as asker:
         return explained(scene, target, question, asker)
+
+
+def scene_of(lab: Lab, question: Question) -> Scene:
+    """NotReady where the gateway that is called does not run; that another one does not can be the answer."""
+    try:
+        return Scene(lab, looking.running(lab))
+    except NotReady:
+        called = asking.called(looking.running(lab, ()), question)
+        return Scene(lab, looking.running(lab, (called,)))
 
 
 def explained(scene: Scene, target: Target, question: Question, asker: Asker) -> Explanation:
