@@ -22,6 +22,7 @@ CAUSES: tuple[Cause, ...] = (
     upstreams.failed,
     applications.group_as_host,
     refusals.misdirected,
+    lapses.other_identity,
     refusals.guarded,
     refusals.forbidden,
     lapses.let_in,
@@ -31,6 +32,7 @@ CAUSES: tuple[Cause, ...] = (
     refusals.redirected,
     refusals.bad_request,
     refusals.no_route,
+    refusals.by_its_own_words,
     refusals.by_return,
     applications.answered,
     applications.page,
@@ -106,10 +108,11 @@ def cause_of(evidence: Evidence) -> Finding:
             if (found := cause(evidence, hop)) is not None:
                 return found
     logged = tuple(line.message for each in evidence.hops for line in each.errors)
+    said = f" Its last word was: {logged[-1]}." if logged else ""
     return Finding(
         "unknown", f"{evidence.sent.host} answered {evidence.received.status}, and nothing that is known here says "
-        "why.", f"look at what was logged (`mtls-lab logs {evidence.sent.host}`)", evidence.sent.host, lines=logged,
-        settings=(hop.effective.location,) if hop and hop.effective.location else (),
+        f"why.{said}", f"look at what was logged (`mtls-lab logs {evidence.sent.host}`)", evidence.sent.host,
+        lines=logged, settings=(hop.effective.location,) if hop and hop.effective.location else (),
     )  # fmt: skip
 
 

@@ -99,8 +99,11 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def show(findings: Sequence[Finding], looked_at: int) -> None:
-    """Prints each finding, and why with the first of its rule.  looked_at: how many gateways."""
+def show(findings: Sequence[Finding], looked_at: int, servers: int) -> None:
+    """Prints each finding, and why with the first of its rule.  looked_at: how many gateways; servers: of theirs all.
+
+    That nothing was found is not said of a file in which there was nothing to look for.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -114,7 +117,8 @@ def show(findings: Sequence[Finding], looked_at: int) -> None:
         console.print(Text(f"  do:  {one.fix}"), soft_wrap=True)
         told.add(one.rule)
     if not findings:
-        print(f"{counted(looked_at, 'gateway')}: nothing found")
+        found = "nothing found" if servers else "no server is in what was read, so nothing was looked at"
+        print(f"{counted(looked_at, 'gateway')}: {found}")
 
 
 def summary(findings: Sequence[Finding]) -> str:
