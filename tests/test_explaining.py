@@ -171,6 +171,15 @@ def test_a_refused_handshake_is_as_it_should_be_where_the_topology_says_so() -> 
     assert reasoning.explain(replace(refused, received=Received(None, "timeout"))).as_expected is False
 
 
+@pytest.mark.parametrize(
+    ("given", "otherwise"), [({}, False), ({"host": "EC3.lab.test:9443"}, False), ({"Host": "other.lab.test"}, True)]
+)
+def test_of_another_host_s_name_the_topology_says_nothing(given: dict[str, str], otherwise: bool) -> None:
+    sent = Sent("https://ec3.lab.test/", "server", "ec3.lab.test", "/", headers=given)
+
+    assert gathering.is_named_otherwise(TOPOLOGY, sent) is otherwise
+
+
 def test_too_many_certificates_are_told_from_a_wrong_key() -> None:
     line = log_lines.parse(
         "2026/11/25 22:00:00 [info] 30#30: *5 SSL_do_handshake() failed (SSL: error:0A000098:SSL routines::excessive "

@@ -377,7 +377,7 @@ LOOK_ALIKES = {
     ),
     "the other side does not know its own name": Broken(
         "upstream-lost-name", OUT, in_server("        server_name inner.lab.test;\n        ssl_certificate ",
-        "        server_name iner.lab.test;\n        ssl_certificate "), names=("server has no server of that name",),
+        "        server_name iner.lab.test;\n        ssl_certificate "), names=("has no server of that name",),
     ),
     "the other side asks nobody for certificates": Broken(
         "not-asked", OUT, in_server(ASKED, "ssl_verify_client off;"), names=("client's gateway has",),

@@ -118,6 +118,8 @@ def evidence(
     hops = tuple(hop_of(scene, target, line, lines) for line in lines if line.access)
     hops = hops or (first_hop(scene, target, lines),)
     expected, rule = expectation_of(topology, target, caller)
+    if is_named_otherwise(topology, sent):
+        expected, rule = None, ""
     return Evidence(
         sent=sent,
         received=received,
@@ -354,6 +356,13 @@ def places(lab: Lab) -> dict[FieldPath, tuple[str, int]]:
     except OSError:
         return {}
     return {path: (str(file), line) for path, (line, _) in (*document.values.items(), *document.keys.items())}
+
+
+def is_named_otherwise(topology: Topology, sent: Sent) -> bool:
+    """Whether the request has a Host of its own that is none of the host's: of that the topology says nothing."""
+    host = topology.hosts[sent.host]
+    given = {name.lower(): value for name, value in sent.headers.items()}.get("host")
+    return given is not None and given.lower().partition(":")[0] not in (host.domain, *host.aliases)
 
 
 def expectation_of(topology: Topology, target: Target, caller: Caller | None) -> tuple[int | str | None, str]:
