@@ -31,7 +31,8 @@ mtls-lab lint nginx/nginx.conf --mount certs:/etc/nginx/certs
 mtls-lab lint a/nginx.conf b/nginx.conf    # two that call each other: what one asks for, and the other shows
 ```
 
-Of any configuration give the file that nginx reads first. Certificates, revocation lists and keys are looked at where
+Of any configuration give the file that nginx reads first. A file of conf.d or a snippet is taken
+as part of an http block that says nothing else. Certificates, revocation lists and keys are looked at where
 they are at hand; `--mount FOLDER:PATH` says where on this machine the gateway's PATH is, as with `docker run -v`. In
 a lab, what the topology says counts: a route that it opens is no finding, and an identity that a route attaches is
 lent to whoever calls it only where it says `lends: everyone`. `--ignore RULE` leaves a rule out.
