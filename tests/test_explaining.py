@@ -11,12 +11,18 @@ import pytest
 from tests import issuers
 from tests.issuers import Authority
 from tests.test_generation import LABS
+from tests.test_zoo import DEEP, FLAT
 from topology.description import loading
 from topology.explaining import certificates, chains, configuration, gathering, log_lines, reasoning
+from topology.explaining.asking import Target
 from topology.explaining.chains import Shown, Trust
 from topology.explaining.evidence import Evidence, Finding, Hop, Peer, Received, Sent
 from topology.nginx import reading
 from topology.nginx.reading import Mounts
+from topology.pki import issuing, zoo
+from topology.pki.zoo import Scene
+from topology.proof import callers, expectation
+from topology.proof.expectation import REFUSED
 from topology.runtime import last_words
 from topology.runtime.gateways import File, Insides
 from topology.runtime.last_words import Around
@@ -98,6 +104,94 @@ GOOD = {
 def test_nothing_is_found_on_a_good_certificate(name: str) -> None:
     """A cause that is found everywhere tells nothing."""
     assert chains.flaws(GOOD[name]) == ()
+
+
+# Callers of `check`: one cause each, by hand
+
+CAUSES = {
+    "impostor-authority": "impostor", "impostor-without-identifiers": "impostor",
+    "impostor-with-real-identifier": "bad-signature", "impostor-and-its-root": "impostor",
+    "server-certificate": "other-authority", "servers-authority": "other-authority",
+    "foreign-key-identifier": "foreign-key-identifier", "tampered": "bad-signature", "purpose-any": "wrong-purpose",
+    "purpose-code-signing": "wrong-purpose", "usage-encipherment": "wrong-usage", "usage-certificates": "wrong-usage",
+    "authority-as-caller": "wrong-usage", "unknown-critical-extension": "unknown-critical",
+    "intermediate-missing": "intermediate-missing", "intermediate-expired": "expired",
+    "intermediate-not-yet-valid": "not-yet-valid", "intermediate-revoked": "revoked",
+    "intermediate-without-crl": "crl-missing", "intermediate-ca-false": "issuer-not-authority",
+    "intermediate-usage": "issuer-may-not-sign", "intermediate-for-servers": "wrong-purpose",
+    "intermediate-tampered": "bad-signature", "chain-too-long": "too-deep", "path-length": "path-length",
+    "rsa-1024": "weak-key", "sha-1": "weak-digest",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scene", [FLAT, DEEP], ids=["flat", "deep"])
+@pytest.mark.parametrize("kind", callers.KINDS)
+def test_every_kind_of_caller_has_the_flaw_that_its_name_says_and_good_ones_have_none(kind: str, scene: Scene) -> None:
+    authorities = [scene.root, *([scene.leaves] if scene.is_deep else [])]
+    revoked = [(one, [issuing.reserved_revoked_serial(one.certificate)]) for one in authorities]
+    lists = b"".join(issuing.crl_pem(issuing.issue_crl(one, serials, now=NOW)) for one, serials in revoked)
+    known = [certificates.read(issuing.certificate_pem(one.certificate))[0] for one in authorities]
+    what = Shown(
+        certificates.read(zoo.show(kind, scene).certificate_pem()),
+        Trust((known[0],), certificates.read_lists(lists)), NOW, {str(n): one for n, one in enumerate(known)},
+    )  # fmt: skip
+    found = chains.flaws(what)
+
+    assert next((flaw.kind for flaw in found), None) == CAUSES.get(kind)
+
+
+def test_whoever_is_refused_inside_of_tls_without_a_flaw_of_the_chain_is_known() -> None:
+    bad = {name for name, kind in callers.KINDS.items() if kind.worth is callers.BAD}
+
+    assert bad - CAUSES.keys() == {"name-constraints"}  # OpenSSL alone judges names, and says so by its number
+
+
+@pytest.mark.parametrize("lab", [file.stem for file in sorted(LABS.glob("*.yaml"))])
+def test_explain_expects_what_check_expects(lab: str) -> None:
+    topology = loading.load(LABS / f"{lab}.yaml").topology
+    differing = []
+    for check in (*expectation.checks(topology), *callers.checks(topology)):
+        if check.port is None:
+            tls = check.tls != "plain"
+            asked = Target(check.host, topology.hosts[check.host].domain, "127.0.0.1", 1, check.path, tls,
+                           443 if tls else 80)  # fmt: skip
+            expected, _ = gathering.expectation_of(topology, asked, check.shown)
+            if expected != check.expected:
+                differing.append((check.id, check.expected, expected))
+
+    assert differing == []
+
+
+def test_a_refused_handshake_is_as_it_should_be_where_the_topology_says_so() -> None:
+    sent = Sent("https://ec3.lab.test/", "server", "ec3.lab.test", "/")
+    refused = Evidence(sent, Received(None, "handshake refused"), TOPOLOGY, expected=REFUSED)
+
+    assert reasoning.explain(refused).as_expected is True
+    assert reasoning.explain(replace(refused, received=Received(200))).as_expected is False
+    assert reasoning.explain(replace(refused, received=Received(None, "timeout"))).as_expected is False
+
+
+@pytest.mark.parametrize(
+    ("given", "otherwise"), [({}, False), ({"host": "EC3.lab.test:9443"}, False), ({"Host": "other.lab.test"}, True)]
+)
+def test_of_another_host_s_name_the_topology_says_nothing(given: dict[str, str], otherwise: bool) -> None:
+    sent = Sent("https://ec3.lab.test/", "server", "ec3.lab.test", "/", headers=given)
+
+    assert gathering.is_named_otherwise(TOPOLOGY, sent) is otherwise
+
+
+def test_too_many_certificates_are_told_from_a_wrong_key() -> None:
+    line = log_lines.parse(
+        "2026/11/25 22:00:00 [info] 30#30: *5 SSL_do_handshake() failed (SSL: error:0A000098:SSL routines::excessive "
+        "message size) while SSL handshaking, client: 10.0.0.1, server: 0.0.0.0:443"
+    )
+    assert line is not None
+    sent = Sent("https://ec3.lab.test/", "server", "ec3.lab.test", "/")
+    hop = Hop("server", errors=(line,))
+
+    found = reasoning.cause_of(Evidence(sent, Received(None, "connection reset"), TOPOLOGY, (hop,)))
+
+    assert found.cause == "chain-too-large"
 
 
 # Clocks

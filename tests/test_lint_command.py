@@ -296,3 +296,25 @@ def test_a_name_is_told_from_its_look_alikes(
 
     assert (told["rule"], told["level"]) == ("name-looked-up-once", level)
     assert words.replace("other is on none", "it is on none") in told["message"]
+
+
+def test_a_part_of_a_configuration_is_looked_at_as_nginx_would_include_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of conf.d has no http around it, a snippet no server: what is wrong in it is wrong all the same."""
+    location = "location /x/ { proxy_pass https://b.test; }"
+    for name, text in {"site.conf": f"server {{ listen 443 ssl; {location} }}", "snippet.conf": location}.items():
+        (tmp_path / name).write_text(text)
+
+        assert cli.main(["lint", str(tmp_path / name)]) == 1
+        assert "[egress-unverified]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "events {}\n", "events {}\nhttp {}\n"])
+def test_nothing_found_is_not_said_where_nothing_was_looked_at(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nginx.conf").write_text(text)
+
+    assert cli.main(["lint", str(tmp_path / "nginx.conf")]) == 0
+    assert capsys.readouterr().out == "1 gateway: no server is in what was read, so nothing was looked at\n"

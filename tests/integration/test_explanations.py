@@ -23,6 +23,7 @@ from tests import issuers
 from tests.integration.conftest import eventually
 from tests.issuers import Authority
 from topology import cli
+from topology.errors import NotReady
 from topology.explaining import cells, gathering
 from topology.explaining.asking import Question
 from topology.explaining.reasoning import Explanation
@@ -334,6 +335,58 @@ LOOK_ALIKES = {
         "guard-on-wrong-value", MTLS, in_server("if ($ssl_client_verify != SUCCESS) {", "if ($ssl_client_verify = "
         "SUCCESS) {", "routes.conf"), asked={"caller": "bro"}, directive="if $ssl_client_verify = SUCCESS",
     ),
+    "a guard on a value that nginx never writes": Broken(
+        "guard-on-wrong-value", MTLS, in_server("!= SUCCESS", "!= success", "routes.conf"), asked={"caller": "bro"},
+        directive="if $ssl_client_verify != success",
+    ),
+    "a guard on what callers write themselves": Broken(
+        "guard-on-wrong-variable", MTLS, in_server("$ssl_client_verify != SUCCESS", "$http_x_verified != SUCCESS",
+        "routes.conf"), asked={"caller": "bro"}, directive="if $http_x_verified != SUCCESS",
+    ),
+    "a list that has the name in another spelling": Broken(
+        "guard-lists-other-name", "https://inner.lab.test/bro/health", in_server("|CN=bro\"", "|/CN=bro\"",
+        "routes.conf"), asked={"caller": "bro"}, names=("RFC 2253",),
+    ),
+    "a method that is not let in": Broken(
+        "method-not-let-in", APP, in_server("location /app/ {", "location /app/ {\n    limit_except GET { deny all; }",
+        "routes.conf"), asked={"method": "POST"}, directive="limit_except GET",
+    ),
+    "a password that is demanded": Broken(
+        "demands-password", APP, in_server("location /app/ {", "location /app/ {\n    auth_basic lab;\n    "
+        "auth_basic_user_file /etc/nginx/none;", "routes.conf"), directive="auth_basic lab",
+    ),
+    "a rule that leads back to itself": Broken(
+        "rewrite-cycle", APP, in_server("location /app/ {", "location /app/ {\n    rewrite ^/app/(.*) /app/x$1 last;",
+        "routes.conf"), directive="rewrite",
+    ),
+    "a redirect that the configuration names": Broken(
+        "configured-answer", APP, in_server("location /app/ {", "location /app/ {\n    return 301 "
+        "http://$host$request_uri;", "routes.conf"), directive="return 301",
+    ),
+    "a route without its location": Broken(
+        "location-missing", APP, in_server("location /app/ {", "location /ap/ {", "routes.conf"),
+        names=("`location /`",),
+    ),
+    "a prefix that stays on": Broken(
+        "prefix-changed", "https://inner.lab.test/node/health", in_server("proxy_pass http://node/;",
+        "proxy_pass http://node;", "routes.conf"), names=("asked for /node/health",), directive="proxy_pass http://node",
+    ),
+    "TLS to a service that speaks none": Broken(
+        "upstream-speaks-plain-http", APP, in_server("proxy_pass http://mirror/", "proxy_pass https://mirror/",
+        "routes.conf"), names=("mirror",), directive="proxy_pass https://mirror/",
+    ),
+    "the other side does not know its own name": Broken(
+        "upstream-lost-name", OUT, in_server("        server_name inner.lab.test;\n        ssl_certificate ",
+        "        server_name iner.lab.test;\n        ssl_certificate "), names=("has no server of that name",),
+    ),
+    "the other side asks nobody for certificates": Broken(
+        "not-asked", OUT, in_server(ASKED, "ssl_verify_client off;"), names=("client's gateway has",),
+        directive="ssl_verify_client off",
+    ),
+    "an egress route that calls as somebody else": Broken(
+        "identity-on-wrong-route", OUT, (*in_client("identities/bro.pem", "identities/bob.pem"),
+        *in_client("identities/bro.key", "identities/bob.key")), names=("bob", "bro"), directive="identities/bob.pem",
+    ),
     "an internal route from outside": Broken("internal-route", "https://inner.lab.test/inside/health"),
     "an internal route from inside": Broken(
         "passed", "https://inner.lab.test/inside/health", asked={"origin": "server"}
@@ -608,8 +661,25 @@ def test_a_host_that_is_down_is_one_clear_line(lab: TestedLab, capsys: pytest.Ca
     assert "run `mtls-lab up` first" in capsys.readouterr().err
 
 
+def test_another_host_that_is_down_is_the_answer(lab: TestedLab) -> None:
+    """Whoever asks why there is a 502 is not sent away because there is one; asked for itself, it is not ready."""
+    gateway = looking.container_of(engine.connect(), lab.lab, "server", "gateway")
+    gateway.stop(timeout=1)
+    try:
+        found = gathering.ask(lab.lab, Question(OUT_PLAIN))
+        with pytest.raises(NotReady, match="is exited; run `mtls-lab up` again"):
+            gathering.ask(lab.lab, Question(MTLS))
+    finally:
+        gateway.start()
+        lab.find_ports("server")
+        eventually(lambda: ask_plainly(lab) == 200, 60)
+
+    assert found.finding.cause == "upstream-unreachable"
+    assert "server is not up" in found.finding.why
+
+
 BAD_INPUT = {
-    "https://nowhere.example/": "no host of the lab explained; there are inner.lab.test, outer.lab.test",
+    "https://nowhere.example/": "explain asks the lab's own gateways alone; there are inner.lab.test",
     "https://server/mtls/": "did you mean 'inner.lab.test'?",
     "https://inner.lab.test:1/": "does not listen on port 1",
     "ftp://inner.lab.test/": "write a whole URL",
@@ -625,6 +695,8 @@ BAD_INPUT = {
     f"{MTLS} --cert DER": "convert it",
     f"{MTLS} --cert CERT": "name the key's file",
     f"{MTLS} --cert CERT --key OTHER": "is not the key of CN=bro",
+    f"{MTLS} --cert UPSIDE_DOWN --key KEY": "but of CN=bro, its number 2; put that one first",
+    f"{MTLS} --as=": "no caller at server",
     f"{MTLS} --cert CERT --key LOCKED": "the key is encrypted",
     f"{MTLS} --key KEY": "name its certificate",
     f"{MTLS} --cert CERT --key KEY --as bro": "say one of them",
@@ -644,7 +716,8 @@ def test_bad_input_is_one_clear_line(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
     )
     contents = {
-        "CERT": certificate, "KEY": key, "OTHER": ROOT.client("bob")[1], "LOCKED": locked,
+        "CERT": certificate, "UPSIDE_DOWN": ROOT.pem + certificate,
+        "KEY": key, "OTHER": ROOT.client("bob")[1], "LOCKED": locked,
         "DER": x509.load_pem_x509_certificate(certificate).public_bytes(serialization.Encoding.DER),
     }  # fmt: skip
     for name, content in contents.items():

@@ -45,7 +45,7 @@ def lint(
     if as_json:
         print(json.dumps(report.as_json(findings), indent=2))
     else:
-        report.show(findings, len(gateways))
+        report.show(findings, len(gateways), sum(len(one.configuration.servers) for one in gateways))
     if any(one.is_wrong for one in findings):
         raise CheckFailed(report.summary(findings))
 

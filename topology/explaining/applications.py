@@ -20,7 +20,13 @@ def wrong_application(evidence: Evidence, hop: Hop) -> Finding | None:
         return None
     holder = next((peer for peer in hop.peers if address in peer.addresses), None)
     if holder is None:
-        return None
+        return Finding(
+            "wrong-application", f"The answer is not {meant.service}'s: {hop.host}'s gateway asked {asked}, an "
+            f"address of no container of {hop.host}; {meant.service} is at {', '.join(meant.addresses)}.",
+            "correct the address (`mtls-lab generate` writes it), or reload the gateway where the container moved",
+            hop.host,
+            (*upstreams.servers(hop), *upstreams.passes(hop)), field=("hosts", hop.host, "routes", hop.route),
+        )  # fmt: skip
     return Finding(
         "wrong-application", f"The answer is {holder.service}'s, not {meant.service}'s: {hop.host}'s gateway asked "
         f"{asked}, an address that {holder.service} has now; {meant.service} is at {', '.join(meant.addresses)}. nginx "
@@ -101,6 +107,8 @@ def answered(evidence: Evidence, hop: Hop) -> Finding | None:
     where = behind(evidence, hop)
     guards = passed(evidence, hop)
     notes = [note for each in evidence.hops if (note := lost_headers(each))]
+    if status == 404 and evidence.expected == 200 and upstreams.meant_peer(evidence, hop) is not None:
+        return path_changed(evidence, hop, where)
     if status >= 400:
         other = ""
         if status == 421:
@@ -115,6 +123,22 @@ def answered(evidence: Evidence, hop: Hop) -> Finding | None:
     return Finding(
         "passed", f"{where.capitalize()} answered {status}: {guards}", "", hop.host, upstreams.passes(hop),
         field=upstreams.route_field(hop), also=tuple(notes),
+    )  # fmt: skip
+
+
+def path_changed(evidence: Evidence, hop: Hop, where: str) -> Finding:
+    """404 for a path that the service has: it was asked for another one."""
+    named = urlsplit(hop.effective.value("proxy_pass")).path
+    asked = urlsplit(hop.told("uri")).path
+    if named:
+        how = f"proxy_pass names a path, so {hop.route} was replaced by {named} on the way"
+        fix = "where the service wants the prefix, leave the path out of proxy_pass (`strip_prefix: false`)"
+    else:
+        how = f"proxy_pass names no path, so the service was asked for {asked}, with the prefix {hop.route} still on"
+        fix = "where the service does not know the prefix, end proxy_pass in a slash (`strip_prefix: true`)"
+    return Finding(
+        "prefix-changed", f"{where.capitalize()} answered 404 to a path that it has by the topology: {how}.",
+        fix, hop.host, upstreams.passes(hop), field=upstreams.route_field(hop),
     )  # fmt: skip
 
 

@@ -57,10 +57,9 @@ class Target:
 def target(lab: RunningLab, question: Question) -> Target:
     """Raises InvalidInput with the choices where the URL leads to nothing of the lab, NotReady where a port is not
     published."""
-    url = split(question.url)
+    url, host = split(question.url), called(lab, question)
     if question.origin is not None:
         return inside(lab.topology, url, question)
-    host = host_of(lab, url)
     path = path_of(url)
     endpoint = lab.endpoints[host]
     tls = url.scheme == "https"
@@ -77,6 +76,17 @@ def target(lab: RunningLab, question: Question) -> Target:
         raise InvalidInput(f"{shown(question.url)}: {host} does not listen on port {url.port}; it does on {ports}")
     port = endpoint.https if tls else endpoint.http
     return Target(host, domain, endpoint.address, known(port, host), path, tls, 443 if tls else 80)
+
+
+def called(lab: RunningLab, question: Question) -> str:
+    """The host whose gateway takes the request.  Raises InvalidInput with the choices where there is none."""
+    if question.origin is None:
+        return host_of(lab, split(question.url))
+    if question.origin not in lab.topology.hosts:
+        raise InvalidInput(
+            f"--from {shown(question.origin)}: no such host; {suggestion(question.origin, lab.topology.hosts)}"
+        )
+    return question.origin
 
 
 def known(port: int | None, host: str) -> int:
@@ -120,7 +130,7 @@ def host_of(lab: RunningLab, url: SplitResult) -> str:
     else:
         hint = suggestion(name, names)
     raise InvalidInput(
-        f"{shown(name)}: no host of the lab {lab.topology.name}; {hint} explain asks the lab's own gateways alone"
+        f"{shown(name)}: no host of the lab {lab.topology.name}, and explain asks the lab's own gateways alone; {hint}"
     )
 
 
@@ -137,8 +147,6 @@ def is_local(name: str) -> bool:
 def inside(topology: Topology, url: SplitResult, question: Question) -> Target:
     """What a service of a host would call: its own gateway, at GATEWAY_URL, by the route that leads to the URL."""
     origin = question.origin or ""
-    if origin not in topology.hosts:
-        raise InvalidInput(f"--from {shown(origin)}: no such host; {suggestion(origin, topology.hosts)}")
     if question.certificate is not None:
         raise InvalidInput(f"--cert: inside of {origin} callers speak plain HTTP, where nobody can show a certificate")
     name, path = url.hostname or "", path_of(url)

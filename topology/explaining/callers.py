@@ -45,7 +45,7 @@ def asker(lab: RunningLab, target: Target, question: Question) -> Iterator[Asker
             raise InvalidInput("--as and --cert: say one of them")
         yield stranger(question.certificate, question.key)
         return
-    name = question.caller or NOBODY
+    name = NOBODY if question.caller is None else question.caller
     if name == NOBODY or target.inside:
         yield Asker(NOBODY, Caller())
         return
@@ -79,7 +79,7 @@ def stranger(certificate: Path | None, key: Path | None) -> Asker:
     if not chain:
         raise InvalidInput(f"--cert {certificate}: {no_certificate(pem)}")
     own = key or certificate
-    check_key(own, chain[0], given=key is not None)
+    check_key(own, chain, given=key is not None)
     return Asker(str(certificate), None, Files(certificate, own), chain)
 
 
@@ -104,8 +104,8 @@ def no_certificate(pem: bytes) -> str:
     return "holds no certificate in PEM; name another file"
 
 
-def check_key(path: Path, leaf: Certificate, *, given: bool) -> None:
-    """Raises InvalidInput where the key cannot be used with a certificate."""
+def check_key(path: Path, chain: tuple[Certificate, ...], *, given: bool) -> None:
+    """Raises InvalidInput where the key cannot be used with the first certificate."""
     option = f"--key {path}" if given else f"--cert {path}"
     pem = content(path, "--key")
     if PEM_KEY not in pem and not given:
@@ -119,8 +119,15 @@ def check_key(path: Path, leaf: Certificate, *, given: bool) -> None:
         ) from None
     except ValueError:
         raise InvalidInput(f"{option}: holds no private key in PEM; name another file") from None
-    if leaf.raw is not None and key.public_key() != leaf.raw.public_key():
-        raise InvalidInput(f"{option}: is not the key of {leaf.subject}, the first certificate of --cert")
+    own = [number for number, one in enumerate(chain) if one.raw and one.raw.public_key() == key.public_key()]
+    if 0 in own:
+        return
+    wrong = f"{option}: is not the key of {chain[0].subject}, the first certificate of --cert"
+    if own:
+        wrong += (
+            f", but of {chain[own[0]].subject}, its number {own[0] + 1}; put that one first, and its issuers after it"
+        )
+    raise InvalidInput(wrong)
 
 
 def key_start(pem: bytes) -> int:

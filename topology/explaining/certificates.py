@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from topology.pki import issuing, requests
@@ -43,6 +43,7 @@ class Certificate:
     subject, issuer: as nginx prints names; san: such as `DNS:a.test` or `IP:127.0.0.1`; purposes: its extended key
     usage, None where it has none; usages: its key usage, likewise; authority: CA:TRUE; path_length: how many
     authorities may stand below it; key_id, issuer_key_id: subject and authority key identifier in hex, empty for none;
+    issuer_serial: of the signer's certificate, in hex, where the authority key identifier says it, else empty;
     bits: size of an RSA key or an elliptic curve's, 0 for others; digest: of the signature, empty for Ed25519;
     unknown_critical: critical extensions that OpenSSL does not know; raw: what it was read from.
     """
@@ -61,6 +62,7 @@ class Certificate:
     path_length: int | None = None
     key_id: str = ""
     issuer_key_id: str = ""
+    issuer_serial: str = ""
     key: str = ""
     bits: int = 0
     digest: str = ""
@@ -72,14 +74,24 @@ class Certificate:
     def self_issued(self) -> bool:
         return self.subject == self.issuer
 
+    def points_to(self, other: Certificate) -> bool:
+        """Whether the other is the signer that the authority key identifier means, as far as it says.
+
+        OpenSSL insists on it: X509_check_akid, in v3_purp.c.
+        """
+        key_fits = not self.issuer_key_id or not other.key_id or self.issuer_key_id == other.key_id
+        return key_fits and self.issuer_serial in ("", other.serial)
+
     def signed_by(self, other: Certificate) -> bool:
         """Whether the other's key made this one's signature."""
         if self.raw is None or other.raw is None:
             return False
         try:
             self.raw.verify_directly_issued_by(other.raw)
-        except (InvalidSignature, *UNREADABLE):
+        except InvalidSignature:
             return False
+        except UNREADABLE:
+            return is_signed_weakly(self.raw, other.raw)
         return True
 
 
@@ -145,6 +157,7 @@ def facts(one: x509.Certificate) -> Certificate:
         path_length=constraints.value.path_length if constraints else None,
         key_id=identifier.value.digest.hex() if identifier else "",
         issuer_key_id=(above.value.key_identifier or b"").hex() if above else "",
+        issuer_serial=f"{above.value.authority_cert_serial_number or 0:x}".lstrip("0") if above else "",
         key=key,
         bits=bits,
         digest=digest_of(one),
@@ -164,6 +177,24 @@ def list_facts(one: x509.CertificateRevocationList) -> RevocationList:
         issuer_key_id=(above.value.key_identifier or b"").hex() if above else "",
         raw=one,
     )
+
+
+def is_signed_weakly(one: x509.Certificate, above: x509.Certificate) -> bool:
+    """With SHA-1, which `cryptography` takes for no signature of a certificate any more, and OpenSSL for a weak one."""
+    key = above.public_key()
+    try:
+        digest = one.signature_hash_algorithm
+        if digest is None or one.issuer != above.subject:
+            return False
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(one.signature, one.tbs_certificate_bytes, ec.ECDSA(digest))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(one.signature, one.tbs_certificate_bytes, padding.PKCS1v15(), digest)
+        else:
+            return False
+    except (InvalidSignature, *UNREADABLE):
+        return False
+    return True
 
 
 def extension(one: x509.Certificate | x509.CertificateRevocationList, kind: type[Any]) -> Any:

@@ -6,6 +6,7 @@ Sources: RFC 5280, section 6; OpenSSL, x509_vfy.c (order of its checks) and open
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,11 +86,14 @@ def path_of(shown: Shown) -> tuple[Certificate, ...]:
 
 
 def is_root(one: Certificate) -> bool:
-    return one.self_issued and one.signed_by(one)
+    """Signed with its own key; where it names another certificate of its own name as its signer's, it is none."""
+    return one.self_issued and one.points_to(one) and one.signed_by(one)
 
 
 def issuers(one: Certificate, among: Sequence[Certificate]) -> list[Certificate]:
-    return [other for other in among if other.subject == one.issuer and one.signed_by(other)]
+    """Whose name and key fit; first those that the authority key identifier means."""
+    fitting = [other for other in among if other.subject == one.issuer and one.signed_by(other)]
+    return sorted(fitting, key=lambda other: not one.points_to(other))
 
 
 def flaws(shown: Shown) -> tuple[Flaw, ...]:
@@ -154,7 +158,8 @@ def self_signed(shown: Shown) -> Flaw:
 
 
 def foreign_root(shown: Shown, root: Certificate) -> Flaw:
-    twin = next((one for one in shown.trust.anchors if one.subject == root.subject), None)
+    trusted = (*shown.trust.anchors, *(one for one in shown.known.values() if leads_to(one, shown)))
+    twin = next((one for one in trusted if one.subject == root.subject), None)
     if twin is not None:
         return impostor(shown, shown.sent[0] if shown.sent[0].issuer == root.subject else root, twin)
     return other_authority(shown, shown.leaf, root)
@@ -228,9 +233,33 @@ def too_deep(shown: Shown, path: tuple[Certificate, ...]) -> Iterator[Flaw]:
             f"({', '.join(one.subject for one in between)}), and the depth allows {shown.trust.depth}: since OpenSSL "
             "1.1.0 it counts intermediates alone. Every certificate that is needed is there.",
             f"set the depth to {len(between)}",
-            BUILDING,
+            UNFINISHED,
             "verify_depth",
         )
+
+
+def misnamed(_: Shown, path: tuple[Certificate, ...]) -> Iterator[Flaw]:
+    """Signed with a trusted key, as the signature shows; but the certificate itself says that somebody else did."""
+    for one, above in itertools.pairwise(path):
+        if one.points_to(above):
+            continue
+        if one.issuer_key_id and above.key_id and one.issuer_key_id != above.key_id:
+            yield Flaw(
+                "foreign-key-identifier",
+                f"{one.subject} names another key as that of its signer (authority key identifier "
+                f"{short(one.issuer_key_id)}) than {above.subject} has ({short(above.key_id)}), which really signed "
+                "it; OpenSSL looks for a signer with the key that is named.",
+                f"issue it again, with the key identifier of {above.subject}",
+                UNFINISHED | {30},
+            )
+        else:
+            yield Flaw(
+                "intermediate-missing",
+                f"{one.subject} was signed by a certificate of {above.subject} with the serial {one.issuer_serial}, "
+                f"and that one was neither sent along nor is it in the trust file; the one there has {above.serial}.",
+                "append the certificate with that serial to the certificate file that is shown",
+                UNFINISHED | {31},
+            )
 
 
 # The certificates of the chain
@@ -302,7 +331,7 @@ def authorities(shown: Shown, path: tuple[Certificate, ...]) -> Iterator[Flaw]:
                 "path-length",
                 f"{one.subject} allows {one.path_length} authorities below it (pathlen), and {inner} stand there.",
                 f"issue {one.subject} with a larger path length, or have the leaf signed further up",
-                frozenset({25}),
+                frozenset({3, 25}),
             )
 
 
@@ -347,8 +376,11 @@ def critical(_: Shown, path: tuple[Certificate, ...]) -> Iterator[Flaw]:
 
 
 def revocation(shown: Shown, path: tuple[Certificate, ...]) -> Iterator[Flaw]:
-    """With a list, OpenSSL wants one for every authority of the chain, the root's own included (CRL_CHECK_ALL)."""
-    if not shown.trust.checked:
+    """With a list, OpenSSL wants one for every authority of the chain, the root's own included (CRL_CHECK_ALL).
+
+    Where the chain does not end at anybody who is trusted, lists have nothing to say of it.
+    """
+    if not shown.trust.checked or path[-1] not in shown.trust.anchors:
         return
     for position, one in enumerate(path):
         above = path[position + 1] if position + 1 < len(path) else one if is_root(one) else None
@@ -426,7 +458,7 @@ def constraints(shown: Shown, path: tuple[Certificate, ...]) -> Iterator[Flaw]:
 
 
 JUDGES: tuple[Callable[[Shown, tuple[Certificate, ...]], Iterator[Flaw]], ...] = (
-    too_deep, unfinished, dates, purpose, authorities, strength, critical, revocation,
+    authorities, too_deep, unfinished, misnamed, dates, purpose, strength, critical, revocation,
 )  # fmt: skip
 
 

@@ -146,15 +146,15 @@ def number(text: str, default: int) -> int:
 @dataclass(frozen=True)
 class Evidence:
     """hops: in the order of the way; known: authorities by the name that the topology gives them; expected: the status
-    that the topology says, None where it says none; elsewhere: certificates that a server outside of the last hop
-    shows; now: this machine's clock; places: field of the topology -> file and line."""
+    that the topology says, or REFUSED, None where it says none; elsewhere: certificates that a server outside of the
+    last hop shows; now: this machine's clock; places: field of the topology -> file and line."""
 
     sent: Sent
     received: Received
     topology: Topology
     hops: tuple[Hop, ...] = ()
     known: Mapping[str, Certificate] = field(default_factory=dict)
-    expected: int | None = None
+    expected: int | str | None = None
     rule: str = ""
     now: datetime | None = None
     places: Mapping[Path, tuple[str, int]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from uuid import uuid4
 from topology.description import positions
 from topology.description.model import Route, Topology
 from topology.description.positions import Path as FieldPath
+from topology.errors import NotReady
 from topology.explaining import asking, callers, certificates, configuration, log_lines, sending
 from topology.explaining.asking import Question, Target
 from topology.explaining.callers import Asker
@@ -23,6 +24,7 @@ from topology.explaining.log_lines import ErrorLine
 from topology.explaining.reasoning import CERTIFICATE_SETTINGS, Explanation, explain
 from topology.nginx import reading
 from topology.nginx.reading import Configuration, Mounts, Unreadable
+from topology.proof import callers as kinds_of_callers
 from topology.proof import expectation
 from topology.proof.expectation import Caller
 from topology.runtime import gateways, logs, looking
@@ -59,10 +61,19 @@ def ask(lab: Lab, question: Question) -> Explanation:
 
     Raises InvalidInput where the question has a mistake, NotReady where the lab is not up, NoEngine.
     """
-    scene = Scene(lab, looking.running(lab))
+    scene = scene_of(lab, question)
     target = asking.target(scene.running, question)
     with callers.asker(scene.running, target, question) as asker:
         return explained(scene, target, question, asker)
+
+
+def scene_of(lab: Lab, question: Question) -> Scene:
+    """NotReady where the gateway that is called does not run; that another one does not can be the answer."""
+    try:
+        return Scene(lab, looking.running(lab))
+    except NotReady:
+        called = asking.called(looking.running(lab, ()), question)
+        return Scene(lab, looking.running(lab, (called,)))
 
 
 def explained(scene: Scene, target: Target, question: Question, asker: Asker) -> Explanation:
@@ -107,6 +118,8 @@ def evidence(
     hops = tuple(hop_of(scene, target, line, lines) for line in lines if line.access)
     hops = hops or (first_hop(scene, target, lines),)
     expected, rule = expectation_of(topology, target, caller)
+    if is_named_otherwise(topology, sent):
+        expected, rule = None, ""
     return Evidence(
         sent=sent,
         received=received,
@@ -345,8 +358,15 @@ def places(lab: Lab) -> dict[FieldPath, tuple[str, int]]:
     return {path: (str(file), line) for path, (line, _) in (*document.values.items(), *document.keys.items())}
 
 
-def expectation_of(topology: Topology, target: Target, caller: Caller | None) -> tuple[int | None, str]:
-    """(status, rule) that the topology says; (None, "") where it says nothing of this request."""
+def is_named_otherwise(topology: Topology, sent: Sent) -> bool:
+    """Whether the request has a Host of its own that is none of the host's: of that the topology says nothing."""
+    host = topology.hosts[sent.host]
+    given = {name.lower(): value for name, value in sent.headers.items()}.get("host")
+    return given is not None and given.lower().partition(":")[0] not in (host.domain, *host.aliases)
+
+
+def expectation_of(topology: Topology, target: Target, caller: Caller | None) -> tuple[int | str | None, str]:
+    """(status or REFUSED, rule) that the topology says; (None, "") where it says nothing of this request."""
     host = topology.hosts[target.host]
     path = target.path.partition("?")[0]
     if target.passed is not None or caller is None:
@@ -360,11 +380,15 @@ def expectation_of(topology: Topology, target: Target, caller: Caller | None) ->
     route = host.routes[prefix]
     if target.inside:
         return expected_inside(topology, target, prefix, route, path)
-    own = expectation.at_gateway(topology, host, route, caller)
+    own, why = expectation.at_gateway(topology, host, route, caller), ""
+    if caller.flaw in kinds_of_callers.KINDS:
+        own, why = kinds_of_callers.first_answer(topology, host, route, caller)
+    if own is kinds_of_callers.TURNED_AWAY:
+        return expectation.REFUSED, why
     if not own.passed:
-        return own.status, own.why
-    found = next((one for at, one in expectation.answers(topology, host, prefix, caller) if at == path), None)
-    return (found.status, found.why) if found else (None, "")
+        return own.status, f"{own.why} {why}".strip()
+    found = next((one for at, one in expectation.answers_behind(topology, host, prefix, own) if at == path), None)
+    return (found.status, f"{found.why} {why}".strip()) if found else (None, "")
 
 
 def expected_inside(topology: Topology, target: Target, prefix: str, route: Route, path: str) -> tuple[int | None, str]:

@@ -142,6 +142,12 @@ def not_believing(evidence: Evidence, hop: Hop) -> Finding | None:
     line = holding(hop.errors, "SSL_do_handshake() failed", "peer closed connection in SSL handshake")
     if line is None or evidence.received.failure not in ("handshake refused", "connection reset"):
         return None
+    if "excessive message size" in line.message:
+        return Finding(
+            "chain-too-large", f"{evidence.sent.host}'s gateway ended the handshake: the caller's certificates are "
+            "larger than what OpenSSL reads, about 100 KB for all of them (SSL_MAX_CERT_LIST_DEFAULT).",
+            "show the certificate and its intermediates alone", evidence.sent.host, (), (line.message,),
+        )  # fmt: skip
     proof = "bad signature" in line.message or "key proof" in line.message
     why = "the caller could not prove that it has the key of the certificate that it shows" if proof else line.message
     return Finding(

@@ -26,6 +26,13 @@ def let_in(evidence: Evidence, hop: Hop) -> Finding | None:
     return None
 
 
+def other_identity(evidence: Evidence, _: Hop) -> Finding | None:
+    """A gateway on the way calls on as somebody else than the topology says, whatever came of it."""
+    expected, status = evidence.expected, evidence.received.status
+    said = "" if expected in (None, status) else f"The topology says {expected}, and the answer was {status}: "
+    return next((found for each in evidence.hops if (found := identity_on_wrong_route(evidence, each, said))), None)
+
+
 def route_of(evidence: Evidence, hop: Hop) -> Route | None:
     host = evidence.topology.hosts.get(hop.host)
     return host.routes.get(hop.route) if host else None

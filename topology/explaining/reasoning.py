@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from topology.description.positions import Path, dotted
 from topology.explaining import applications, handshakes, lapses, refusals, upstreams, verification
 from topology.explaining.evidence import Evidence, Finding, Hop
+from topology.proof.checking import TURNED_AWAY
+from topology.proof.expectation import REFUSED
 
 Cause = Callable[[Evidence, Hop], Finding | None]
 
@@ -20,6 +22,7 @@ CAUSES: tuple[Cause, ...] = (
     upstreams.failed,
     applications.group_as_host,
     refusals.misdirected,
+    lapses.other_identity,
     refusals.guarded,
     refusals.forbidden,
     lapses.let_in,
@@ -29,6 +32,7 @@ CAUSES: tuple[Cause, ...] = (
     refusals.redirected,
     refusals.bad_request,
     refusals.no_route,
+    refusals.by_its_own_words,
     refusals.by_return,
     applications.answered,
     applications.page,
@@ -75,6 +79,8 @@ class Explanation:
         """Whether the topology says the same; None where it says nothing."""
         if self.evidence.expected is None:
             return None
+        if self.evidence.expected == REFUSED:
+            return self.evidence.received.failure in TURNED_AWAY
         return self.evidence.expected == self.evidence.received.status
 
 
@@ -102,10 +108,11 @@ def cause_of(evidence: Evidence) -> Finding:
             if (found := cause(evidence, hop)) is not None:
                 return found
     logged = tuple(line.message for each in evidence.hops for line in each.errors)
+    said = f" Its last word was: {logged[-1]}." if logged else ""
     return Finding(
         "unknown", f"{evidence.sent.host} answered {evidence.received.status}, and nothing that is known here says "
-        "why.", f"look at what was logged (`mtls-lab logs {evidence.sent.host}`)", evidence.sent.host, lines=logged,
-        settings=(hop.effective.location,) if hop and hop.effective.location else (),
+        f"why.{said}", f"look at what was logged (`mtls-lab logs {evidence.sent.host}`)", evidence.sent.host,
+        lines=logged, settings=(hop.effective.location,) if hop and hop.effective.location else (),
     )  # fmt: skip
 
 

@@ -45,16 +45,29 @@ def by_condition(evidence: Evidence, hop: Hop, condition: Directive, answer: Dir
     if "$ssl_client_verify" in variables and guard_misses(condition):
         return Finding(
             "guard-on-wrong-value", f"The guard of {hop.route} refuses callers whose certificate was verified: "
-            f"`{condition}` holds for $ssl_client_verify = SUCCESS.", "let it refuse everybody but SUCCESS: "
-            "`if ($ssl_client_verify != SUCCESS) { return 403; }`", hop.host, (condition, answer), field=field,
+            f"`{condition}` holds for $ssl_client_verify = SUCCESS.", RIGHT_GUARD, hop.host, (condition, answer),
+            field=field,
+        )  # fmt: skip
+    if found := re.search(r"\$(http_\w+|cookie_\w+|arg_\w+)", variables):
+        return Finding(
+            "guard-on-wrong-variable", f"The guard of {hop.route} asks `{condition}`, and ${found[1]} is what a caller "
+            "writes into a request: nobody's certificate says it, and anybody can.", RIGHT_GUARD, hop.host,
+            (condition, answer), field=field,
         )  # fmt: skip
     if "$allowed" in variables or "_dn" in variables or "$caller" in variables:
         return not_allowed(evidence, hop, condition, answer)
     return None
 
 
+RIGHT_GUARD = "let it refuse everybody but SUCCESS: `if ($ssl_client_verify != SUCCESS) { return 403; }`"
+
+
 def guard_misses(condition: Directive) -> bool:
-    return condition.arguments[-2:] in (("=", "SUCCESS"), ("!=", "NONE"), ("!=", "FAILED"))
+    """Whether a comparison holds for SUCCESS, which nginx writes so and in no other case."""
+    if len(condition.arguments) < 3:
+        return False
+    operator, value = condition.arguments[-2:]
+    return value == "SUCCESS" if operator == "=" else value != "SUCCESS" if operator == "!=" else False
 
 
 def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Directive) -> Finding | None:
@@ -69,6 +82,16 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
         name for name in (route.allow if route else ())
         if f"CN={evidence.topology.identities[name].common_name}" == hop.told("client_subject")
     ]  # fmt: skip
+    if twins and hop.told("client_issuer") in issuers_of(evidence, twins[0]):
+        conditions = tuple(inner(hop.effective.location, "if") if hop.effective.location else ())
+        return Finding(
+            "guard-lists-other-name", f"The topology lets {twins[0]} in on {hop.route} of {hop.host}, and {who}, is "
+            f"{twins[0]}; but the guard there compares with something else, letter for letter (nginx writes names as "
+            "RFC 2253 does: `CN=bro`, the last part first, and no slashes).",
+            "run `mtls-lab generate`, which writes the name as nginx does, and `mtls-lab up`", hop.host,
+            tuple(dict.fromkeys((*conditions, condition, answer))),
+            field=("hosts", hop.host, "routes", hop.route, "allow"),
+        )  # fmt: skip
     same = f" It has the name of {twins[0]}, but another authority issued it, so it is somebody else." if twins else ""
     before = evidence.before(hop)
     attached = before.effective.every("proxy_ssl_certificate") if before else ()
@@ -86,11 +109,24 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
     )  # fmt: skip
 
 
+def issuers_of(evidence: Evidence, name: str) -> set[str]:
+    """Who signs an identity's certificate, by the names of its authority."""
+    authority = evidence.topology.identities[name].authority
+    return {one.subject for label, one in evidence.known.items() if label.partition(" (")[0] == authority}
+
+
 def forbidden(_: Evidence, hop: Hop) -> Finding | None:
     """403 that nginx gives for reasons of its own."""
     if hop.told("status") != "403" or hop.told("upstream"):
         return None
     if line := holding(hop.errors, "access forbidden by rule"):
+        location = hop.effective.location
+        if methods := inner(location, "limit_except") if location else ():
+            return Finding(
+                "method-not-let-in", f"{hop.host}'s gateway keeps {hop.told('method')} from {hop.route or 'there'}: "
+                f"`{methods[0]}` lets these methods in, and others by its own rules alone.", "name the method there",
+                hop.host, methods, (line.message,), ("hosts", hop.host, "routes", hop.route),
+            )  # fmt: skip
         rules = (*hop.effective.every("deny"), *hop.effective.every("allow"))
         return Finding(
             "denied-address", f"{hop.host}'s gateway lets only certain addresses in, and {hop.told('remote')} is none "
@@ -229,6 +265,8 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
     if evidence.sent.origin:
         return None
     to_https = asked.scheme == "http" and led.scheme == "https"
+    if not by_service and not to_https and by_return(evidence, hop) is not None:
+        return None
     if wrong and not to_https:
         return service_redirect(evidence, hop, location) if by_service else nginx_redirect(evidence, hop, location)
     if to_https and not by_service:
@@ -290,6 +328,13 @@ def no_route(evidence: Evidence, hop: Hop) -> Finding | None:
     near = [prefix for prefix in (host.routes if host else ()) if prefix.rstrip("/") == path]
     if near:
         why, fix = f"{path} is no route; {near[0]} is, with its slash.", f"ask for {near[0]}"
+    elif hop.route and (host is None or host.routes[hop.route].files is None):
+        return Finding(
+            "location-missing", f"The topology has a route {hop.route} of {hop.host}, and the gateway's configuration "
+            f"has no location for it{f': `{place}` takes the request' if place else ''}.",
+            "run `mtls-lab generate`, which writes it, and `mtls-lab up`", hop.host, (place,) if place else (),
+            field=("hosts", hop.host, "routes", hop.route),
+        )  # fmt: skip
     elif hop.route:
         why, fix = f"The folder behind {hop.route} of {hop.host} has no such file.", "put it there, or correct the path"
     else:
@@ -304,6 +349,35 @@ def no_route(evidence: Evidence, hop: Hop) -> Finding | None:
     )  # fmt: skip
 
 
+OWN_WORDS = (
+    ("demands-password", 401, ("no user/password was provided", "password mismatch", "was not found in"),
+     "{host}'s gateway demands a user's name and a password (auth_basic): a certificate is none.",
+     "send --header 'Authorization: Basic ...', or take auth_basic out", "auth_basic"),
+    ("too-many-requests", 0, ("limiting requests", "limiting connections"),
+     "{host}'s gateway lets only so many requests through, and this was one more (limit_req, limit_conn).",
+     "ask more slowly, or raise the limit", "limit_req"),
+    ("rewrite-cycle", 500, ("rewrite or internal redirection cycle",),
+     "{host}'s gateway sends the request from location to location without an end (rewrite, try_files, error_page).",
+     "let the rule end (`break` in the place of `last`)", "rewrite"),
+)  # fmt: skip
+"""cause, status (0 for any), nginx's words, what they mean, what to do, the directive.  Source: ngx_http_core_module.c
+and the modules of these directives."""
+
+
+def by_its_own_words(evidence: Evidence, hop: Hop) -> Finding | None:
+    """What a gateway refuses by rules that generated gateways have none of."""
+    for cause, status, words, why, fix, setting in OWN_WORDS:
+        line = holding(hop.errors, *words)
+        asked = cause == "demands-password" and hop.effective.value("auth_basic", "off") != "off"
+        if hop.told("upstream") or status not in (0, evidence.received.status) or not (line or asked):
+            continue
+        return Finding(
+            cause, why.format(host=hop.host), fix, hop.host, hop.effective.every(setting),
+            (line.message,) if line else (), ("hosts", hop.host, "routes", hop.route),
+        )  # fmt: skip
+    return None
+
+
 def by_return(evidence: Evidence, hop: Hop) -> Finding | None:
     """Whatever else the configuration answers by `return` or by a directive that says a status."""
     status = str(evidence.received.status)
@@ -314,7 +388,8 @@ def by_return(evidence: Evidence, hop: Hop) -> Finding | None:
     found = [one for one in returns if one.arguments[:1] == (status,)]
     if not found:
         return None
+    conditions = (condition for condition, answer in hop.effective.guards() if answer is found[0])
     return Finding(
         "configured-answer", f"{hop.host}'s configuration says so: `{found[0]}`.", "change it there, if it is not "
-        "meant", hop.host, (found[0],),
+        "meant", hop.host, (*conditions, found[0]),
     )  # fmt: skip

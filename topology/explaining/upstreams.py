@@ -133,7 +133,11 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
         one for name in ("proxy_ssl_server_name", "proxy_ssl_name", "proxy_ssl_protocols", "proxy_ssl_certificate")
         if (one := hop.effective.one(name)) is not None
     ) or passes(hop)  # fmt: skip
+    if (plain := plain_service(evidence, hop, line)) is not None:
+        return plain
     for words, cause, why, fix in ALERTS:
+        if cause == "upstream-sni" and any(word in text for word in words) and (lost := lost_name(evidence, hop, line)):
+            return lost
         if any(word in text for word in words):
             return Finding(
                 cause, f"{hop.host}'s gateway called {line.upstream or 'on'}, and the other side ended the TLS "
@@ -149,6 +153,34 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
     return Finding(
         "upstream-handshake", f"{hop.host}'s gateway called {line.upstream or 'on'}, and no TLS connection came about.",
         "compare what both sides offer", hop.host, place, (text,), route_field(hop),
+    )  # fmt: skip
+
+
+def plain_service(evidence: Evidence, hop: Hop, line: ErrorLine) -> Finding | None:
+    """Services behind a gateway are called in plain HTTP; one that was called by https:// cannot answer that."""
+    meant = meant_peer(evidence, hop)
+    if meant is None or not hop.effective.value("proxy_pass").startswith("https://"):
+        return None
+    return Finding(
+        "upstream-speaks-plain-http", f"{hop.host}'s gateway speaks TLS to {meant.service} at {address_of(line)}, "
+        "which speaks plain HTTP there.", "write http:// in that proxy_pass", hop.host, passes(hop), (line.message,),
+        route_field(hop),
+    )  # fmt: skip
+
+
+def lost_name(evidence: Evidence, hop: Hop, line: ErrorLine) -> Finding | None:
+    """The name that was sent is the right one: it is the other side that does not know its own."""
+    called = called_host(evidence, hop)
+    name = hop.effective.value("proxy_ssl_name") or target(hop)
+    host = evidence.topology.hosts.get(called)
+    sends = hop.effective.value("proxy_ssl_server_name", "off") == "on"
+    if host is None or not sends or name not in (host.domain, *host.aliases):
+        return None
+    return Finding(
+        "upstream-lost-name", f"{hop.host}'s gateway called {called} by the name {name}, as the topology does, and "
+        f"{called}'s gateway has no server of that name: it ended the TLS handshake.",
+        f"correct `server_name` in the gateway of {called}", called, verify_settings(hop), (line.message,),
+        ("hosts", called, "domain"),
     )  # fmt: skip
 
 

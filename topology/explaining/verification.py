@@ -190,6 +190,15 @@ def not_attached(
     meant = f" The topology says that it is {route.identity}." if route is not None and route.identity else ""
     place = tuple(one for one in (before.effective.location,) if one is not None)
     attached = before.effective.one("proxy_ssl_certificate")
+    asks = hop.effective.one("ssl_verify_client")
+    if attached is not None and (asks is None or asks.value == "off"):
+        return Finding(
+            "not-asked", f"{before.host}'s gateway has a certificate to show ({attached.arguments[0]}), but "
+            f"{hop.host}'s server for that name never asks for one (ssl_verify_client is off there), so its guard sees "
+            f"none and answers {status}.", "set `ssl_verify_client optional` in that server", hop.host,
+            tuple(dict.fromkeys((*((asks,) if asks else ()), attached, *settings))), lines,
+            ("hosts", hop.host, "client_certificates"),
+        )  # fmt: skip
     if attached is not None:
         return Finding(
             "attached-not-asked", f"{before.host}'s gateway has a certificate to show ({attached.arguments[0]}), but "

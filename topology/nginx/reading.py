@@ -116,8 +116,22 @@ def read(main: Path, *, prefix: str | None = None, mounts: Mounts | None = None)
     mounts = mounts or Mounts()
     prefix = prefix or str(main.absolute().parent)
     files: list[Path] = []
-    children = tuple(included(main, prefix, mounts, files, ()))
+    children = completed(tuple(included(main, prefix, mounts, files, ())), Place(main, 1))
     return Configuration(Block(Directive("main", (), Place(main, 1), children)), prefix, mounts, tuple(files))
+
+
+OUTERMOST = frozenset({"events", "http", "mail", "stream"})
+"""Blocks of a whole configuration; a file that has none of them is a part of one."""
+
+
+def completed(children: tuple[Directive, ...], place: Place) -> tuple[Directive, ...]:
+    """A file of conf.d, sites-enabled or snippets, with the blocks around it into which nginx includes it."""
+    names = {one.name for one in children}
+    if not names or names & OUTERMOST:
+        return children
+    if "location" in names:
+        children = (Directive("server", (), place, children),)
+    return (Directive("http", (), place, children),)
 
 
 def included(

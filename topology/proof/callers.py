@@ -140,6 +140,9 @@ KINDS: Mapping[str, Kind] = {
 
 SERVERS_KINDS = ("server-certificate", "servers-authority")
 
+TURNED_AWAY = Answer(0, "")
+"""No handshake, and so no answer."""
+
 
 def checks(topology: Topology, elsewhere: Collection[str] = ()) -> tuple[Check, ...]:
     """Every kind of caller on every route of every host: caller by caller, so that each is got ready once.
@@ -219,9 +222,8 @@ def left_out_at(topology: Topology, name: str, host: Host) -> Iterator[LeftOut]:
 def route_checks(topology: Topology, name: str, prefix: str, caller: Caller) -> Iterator[Check]:
     host = topology.hosts[name]
     route = host.routes[prefix]
-    worth, why = worth_of(host, caller, KINDS[caller.flaw].worth)
-    refused = worth is BROKEN and host.tls is not None
-    own = Answer(0, "") if refused else at_gateway(topology, host, route, caller, worth)
+    own, why = first_answer(topology, host, route, caller)
+    refused = own is TURNED_AWAY
     for path, answer in answers_behind(topology, host, prefix, own):
         for tls in ("1.2", "1.3") if host.tls else ("plain",):
             yield Check(
@@ -229,6 +231,14 @@ def route_checks(topology: Topology, name: str, prefix: str, caller: Caller) -> 
                 expected=REFUSED if refused else answer.status, why=f"{answer.why} {why}".strip(),
                 shown=caller, family=FAMILY,
             )  # fmt: skip
+
+
+def first_answer(topology: Topology, host: Host, route: Route, caller: Caller) -> tuple[Answer, str]:
+    """What a gateway itself answers to one of KINDS, or TURNED_AWAY; and why its certificate is worth that here."""
+    worth, why = worth_of(host, caller, KINDS[caller.flaw].worth)
+    if worth is BROKEN and host.tls is not None:
+        return TURNED_AWAY, why
+    return at_gateway(topology, host, route, caller, worth), why
 
 
 def worth_of(host: Host, caller: Caller, worth: Worth) -> tuple[Worth | None, str]:

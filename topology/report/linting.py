@@ -31,7 +31,8 @@ mtls-lab lint nginx/nginx.conf --mount certs:/etc/nginx/certs
 mtls-lab lint a/nginx.conf b/nginx.conf    # two that call each other: what one asks for, and the other shows
 ```
 
-Of any configuration give the file that nginx reads first. Certificates, revocation lists and keys are looked at where
+Of any configuration give the file that nginx reads first. A file of conf.d or a snippet is taken
+as part of an http block that says nothing else. Certificates, revocation lists and keys are looked at where
 they are at hand; `--mount FOLDER:PATH` says where on this machine the gateway's PATH is, as with `docker run -v`. In
 a lab, what the topology says counts: a route that it opens is no finding, and an identity that a route attaches is
 lent to whoever calls it only where it says `lends: everyone`. `--ignore RULE` leaves a rule out.
@@ -99,8 +100,11 @@ def as_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
     ]
 
 
-def show(findings: Sequence[Finding], looked_at: int) -> None:
-    """Prints each finding, and why with the first of its rule.  looked_at: how many gateways."""
+def show(findings: Sequence[Finding], looked_at: int, servers: int) -> None:
+    """Prints each finding, and why with the first of its rule.  looked_at: how many gateways; servers: of theirs all.
+
+    That nothing was found is not said of a file in which there was nothing to look for.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -114,7 +118,8 @@ def show(findings: Sequence[Finding], looked_at: int) -> None:
         console.print(Text(f"  do:  {one.fix}"), soft_wrap=True)
         told.add(one.rule)
     if not findings:
-        print(f"{counted(looked_at, 'gateway')}: nothing found")
+        found = "nothing found" if servers else "no server is in what was read, so nothing was looked at"
+        print(f"{counted(looked_at, 'gateway')}: {found}")
 
 
 def summary(findings: Sequence[Finding]) -> str:
