@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gc
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
 
 
 def pytest_collection() -> None:
@@ -17,3 +21,18 @@ def pytest_collection_finish() -> None:
     """
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two-host lab's certificates, as `up` would lay them down."""
+    from topology.description import loading
+    from topology.generation import certificates, planning
+
+    folder = tmp_path_factory.mktemp("pki")
+    description = loading.load(Path(__file__).parents[1] / "fixtures" / "labs" / "two-host.yaml")
+    issued = certificates.issue(planning.wanted_certificates(description), {}, datetime.now(UTC))
+    for path, content in issued.files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return folder

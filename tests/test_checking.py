@@ -31,17 +31,6 @@ CHECKS = expectation.checks(DESCRIPTION.topology)
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The two-host lab's certificates, as `up` would lay them down."""
-    folder = tmp_path_factory.mktemp("pki")
-    issued = certificates.issue(planning.wanted_certificates(DESCRIPTION), {}, NOW)
-    for path, content in issued.files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
-    return folder
-
-
 def lab(pki: Path, port: int | None) -> RunningLab:
     endpoints = {host: Endpoint("127.0.0.1", port, port) for host in ("server", "client")}
     return RunningLab(DESCRIPTION.topology, None, endpoints, pki / "authorities", pki / "identities")

@@ -21,7 +21,6 @@ import pytest
 
 from tests.test_generation import LABS
 from topology.description import loading
-from topology.generation import certificates, planning
 from topology.proof import checking, expected_requests, probing, requesting
 from topology.proof.checking import Verdict
 from topology.proof.expectation import Check
@@ -36,16 +35,6 @@ ALLOW_CLIENT_RENEGOTIATION = 1 << 8
 """OpenSSL's SSL_OP_ALLOW_CLIENT_RENEGOTIATION."""
 
 Serve = Callable[[socket.socket], None]
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pki")
-    issued = certificates.issue(planning.wanted_certificates(DESCRIPTION), {}, NOW)
-    for path, content in issued.files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
-    return folder
 
 
 def tls(pki: Path) -> ssl.SSLContext:

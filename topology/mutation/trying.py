@@ -108,17 +108,7 @@ def issuers(running: RunningLab, name: str) -> tuple[Issuer, Issuer]:
     leaves = probing.authority(running, name)
     if not running.topology.authorities[name].intermediate:
         return leaves, leaves
-    return leaves, root_of(running, name)
-
-
-def root_of(running: RunningLab, name: str) -> Issuer:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
-    folder = running.authorities / name
-    certificate = x509.load_pem_x509_certificate((folder / "certificate.pem").read_bytes())
-    key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
-    return Issuer(certificate, key)  # type: ignore[arg-type]
+    return leaves, probing.root(running, name)
 
 
 def run(lab: Lab, *, only: str | None = None, once: bool = False, progress: Progress = SILENT) -> Report:
@@ -236,7 +226,7 @@ def ordered(checks: Sequence[Check], mutation: Mutation, host: str, change: Chan
     where = set(change.where.split())
 
     def distance(check: Check) -> tuple[bool, int, bool, bool]:
-        return (getattr(check, "waits", False), rank(check, mutation), check.host != host, check.route not in where)
+        return (check.waits, rank(check, mutation), check.host != host, check.route not in where)
 
     return sorted(checks, key=distance)
 
