@@ -20,7 +20,8 @@ from topology.generation import acme, certificates, planning, rendering
 from topology.generation.certificates import issue, read_certificates
 from topology.proof import expectation
 from topology.runtime import acme as running_acme
-from topology.runtime import stacks
+from topology.runtime import execution, stacks
+from topology.runtime.execution import OUT, Answer
 from topology.runtime.lab import Lab
 
 LABS = Path(__file__).parents[1] / "fixtures" / "labs"
@@ -270,15 +271,16 @@ class Container:
     name = "lab-acme-pebble-1"
 
     def __init__(self, code: int, said: str, health: str = "healthy") -> None:
-        self.answer = (code, said.encode())
+        self.answer = Answer(code, ((OUT, said.encode()),))
         self.attrs = {"State": {"Health": {"Status": health}}}
-
-    def exec_run(self, command: list[str]) -> tuple[int, bytes]:
-        assert command
-        return self.answer
 
     def reload(self) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "run", lambda container, _command: container.answer)
 
 
 SERVER = acme.Server("lab-acme", "image", "10.0.0.9", "/etc/tls/upstream/lab_ca.pem")

@@ -65,9 +65,9 @@ the type of what stacks returns."""
 
 TALKS_TO_THE_ENGINE = {
     "runtime/stacks.py", "runtime/looking.py", "runtime/engine.py", "runtime/contexts.py", "runtime/machines.py",
-    "runtime/images.py",
-    "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py",
-    "runtime/neighbours.py", "runtime/diagnosis.py", "runtime/inside.py", "runtime/gateways.py", "testing/tested.py",
+    "runtime/images.py", "runtime/networking.py", "runtime/shipping.py", "runtime/acme.py", "runtime/logs.py",
+    "runtime/neighbours.py", "runtime/diagnosis.py", "runtime/inside.py", "runtime/gateways.py",
+    "runtime/execution.py", "testing/tested.py",
 }  # fmt: skip
 
 WRITES = {"generation/writing.py", "machine/disk.py", "proof/probing.py", "testing/owner.py"}

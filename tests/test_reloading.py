@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from topology.errors import NotReady
-from topology.runtime import stacks
+from topology.runtime import execution, stacks
+from topology.runtime.execution import OUT, Answer
 
 
 class Gateway:
@@ -20,14 +21,19 @@ class Gateway:
         self.looks = list(looks)
         self.asked: list[Sequence[str]] = []
 
-    def exec_run(self, command: Sequence[str], **_: object) -> tuple[int, bytes]:
+    def answer(self, command: Sequence[str]) -> Answer:
         self.asked.append(command)
         if command[0] == "nginx":
-            return 0, b""
-        return 0, (self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]).encode()
+            return Answer(0, ())
+        return Answer(0, ((OUT, (self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]).encode()),))
 
     def logs(self, **_: object) -> bytes:
         return b"[emerg] bind() to 10.0.0.9:8080 failed"
+
+
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "run", Gateway.answer)
 
 
 def reload(gateway: Any) -> None:

@@ -16,7 +16,7 @@ from cryptography import x509
 from topology import cli
 from topology.description.loading import load
 from topology.proof.probing import Direct, Files, tls_context
-from topology.runtime import engine, looking
+from topology.runtime import engine, execution, looking
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
@@ -77,8 +77,8 @@ class Driven:
 
     def execute(self, host: str, service: str, *command: str, **environment: str) -> tuple[int, str]:
         """A command in a container: its exit code, and what it printed."""
-        code, output = self.container(host, service).exec_run(list(command), environment=environment)
-        return code, output.decode()
+        answer = execution.run(self.container(host, service), command, environment=environment)
+        return answer.code, answer.told
 
     def started(self) -> dict[str, tuple[str, str]]:
         """`host/service` -> id and start of its container."""

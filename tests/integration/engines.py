@@ -27,7 +27,7 @@ from docker.types import Mount
 from topology.generation.planning import build
 from topology.pki import issuing
 from topology.pki.issuing import CLIENT_AUTH, SERVER_AUTH, Credential, Issuer
-from topology.runtime import engine, images
+from topology.runtime import engine, execution, images
 from topology.runtime.progress import SILENT
 
 DOCKERFILE = Path(__file__).parents[2] / "fixtures" / "engine"
@@ -48,8 +48,8 @@ class Machine:
 
     def run(self, *command: str) -> tuple[int, str]:
         """Runs a command on the machine; exit code and output."""
-        code, output = self.container.exec_run(list(command))
-        return code, output.decode()
+        answer = execution.run(self.container, command)
+        return answer.code, answer.told
 
     def at_its_terminal(self, *command: str) -> list[str]:
         """A command that meets the network as if it were typed there, where labs publish their ports; it and all that

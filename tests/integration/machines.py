@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 from topology.description.loading import load
 from topology.generation import planning
-from topology.runtime import engine, images, stacks
+from topology.runtime import engine, execution, images, stacks
 from topology.runtime.lab import Lab
 from topology.runtime.progress import SILENT
 
@@ -55,10 +55,8 @@ class Machine:
 
     def run(self, *command: str, user: str = "root", **environment: str) -> Answer:
         home = HOME if user == "person" else "/root"
-        code, (out, err) = self.container.exec_run(
-            list(command), user=user, environment={"HOME": home, **environment}, demux=True
-        )
-        return Answer(code, (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace"))
+        done = execution.run(self.container, command, user=user, environment={"HOME": home, **environment})
+        return Answer(done.code, done.out.decode(errors="replace"), done.err.decode(errors="replace"))
 
     def must(self, *command: str, user: str = "root") -> str:
         """Standard output of a command that has to succeed."""

@@ -26,7 +26,7 @@ from topology.pki import forging, issuing
 from topology.pki.issuing import CLIENT_AUTH, SERVER_AUTH, Credential, Issuer
 from topology.proof.probing import authority
 from topology.pytest_plugin import TestedLab, brought_up
-from topology.runtime import engine, looking
+from topology.runtime import engine, execution, looking
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +68,7 @@ class StandIn:
             f" -cert {self.folder}/{kind}.pem -cert_chain {self.folder}/{kind}.pem -key {self.folder}/{kind}.key 2>&1"
             r" < <(sleep 2; printf 'HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n'; sleep 1)"
         )
-        done = pool.submit(lambda: bytes(self.container.exec_run(["bash", "-c", server]).output).decode())
+        done = pool.submit(lambda: execution.run(self.container, ["bash", "-c", server]).told)
         listens = ["grep", "--quiet", " 0[0:]*:01BB .* 0A ", "/proc/net/tcp", "/proc/net/tcp6"]
         deadline = time.monotonic() + DEADLINE_SECONDS
         while self.container.exec_run(listens).exit_code != 0:

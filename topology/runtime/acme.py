@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from topology.errors import NotReady
 from topology.generation.acme import START, Server, root_command
+from topology.runtime import execution
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -78,7 +79,7 @@ def run(container: Container, command: list[str]) -> tuple[int, str]:
     from docker.errors import APIError
 
     try:
-        code, output = container.exec_run(command)
+        answer = execution.run(container, command)
     except APIError as error:
         return 1, str(error.explanation)
-    return int(code or 0), cast("bytes", output).decode(errors="replace")
+    return answer.code, answer.told

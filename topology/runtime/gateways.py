@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from topology.errors import NotReady
-from topology.runtime import looking, machines, placement
+from topology.runtime import execution, looking, machines, placement
 from topology.runtime.lab import Lab, host_of
 from topology.runtime.looking import State
 
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 CONFIGURATION = "/etc/nginx/lab"
 CERTIFICATES = "/etc/nginx/certificates"
 CALL_SECONDS = 20
-NO_SUCH_COMMAND = (126, 127)
 TICKS = 100
 """A second, as /proc counts (Linux, USER_HZ)."""
 
 LOOK = """\
-sleep 0.05
-echo "$MARK"
 date +%s
 sed -n 's/^btime //p' /proc/stat
 for process in /proc/[0-9]*/stat; do
@@ -44,11 +41,7 @@ echo "$MARK end"
 
 MARK = "=== mtls-lab file"
 
-TRIES = 5
-"""docker-py can lose the first bytes of what a command prints, where they come together with the answer's head."""
-
 CALL = """\
-sleep 0.05
 exec 3<> "/dev/tcp/$1/$2" || exit 1
 printf '%s' "$3" >&3
 timeout "$4" cat <&3
@@ -101,7 +94,8 @@ def look(lab: Lab, host: str, more: tuple[str, ...] = ()) -> Insides:
     """What a running gateway sees.  more: further files.  Raises NotReady where it cannot be looked into."""
     container = gateway(lab, host)
     command = ["sh", "-c", f"MARK='{MARK}'\n{LOOK}", "sh", CONFIGURATION, CERTIFICATES, *more]
-    head, *parts = whole_output(container, command).split(MARK.encode() + b" ")
+    answer = execution.run_whole(container, command, f"{MARK} end\n".encode())
+    head, *parts, _end = answer.out.split(MARK.encode() + b" ")
     moments = head.decode(errors="replace").splitlines()
     mounts = {one["Destination"]: Path(one["Source"]) for one in container.attrs["Mounts"] if one["Type"] == "bind"}
     return Insides(
@@ -111,23 +105,6 @@ def look(lab: Lab, host: str, more: tuple[str, ...] = ()) -> Insides:
         mounts=mounts,
         local=host not in placement.read(lab.placement),
     )
-
-
-def whole_output(container: Container, command: list[str]) -> bytes:
-    """What stands between the marks.  Raises NotReady where nothing whole comes back, as often as it is tried."""
-    complaint = ""
-    for _ in range(TRIES):
-        try:
-            _, printed = container.exec_run(command, stream=False, demux=True)
-        except ValueError as error:
-            complaint = str(error)
-            continue
-        output, said = (one or b"" for one in cast("tuple[bytes | None, bytes | None]", printed))
-        begin, end = f"{MARK}\n".encode(), f"{MARK} end\n".encode()
-        if output.startswith(begin) and output.endswith(end):
-            return output[len(begin) : -len(end)]
-        complaint = said.decode(errors="replace").strip() or "its output was cut"
-    raise NotReady(f"{container.name}: cannot be looked into: {complaint}")
 
 
 def read(part: bytes) -> tuple[str, File]:
@@ -172,12 +149,11 @@ def call(lab: Lab, host: str, port: int, request: str) -> bytes:
         # The gateway's own name could stand for its address on the other network.
         name = "gateway" if container in inner else inside_address(container, inner)
         command = ["bash", "-c", CALL, "bash", name, str(port), request, str(CALL_SECONDS)]
-        code, output = container.exec_run(command, stream=False, demux=True)
-        answer, complaint = cast("tuple[bytes | None, bytes | None]", output)
-        if answer:
-            return answer
-        said = (complaint or b"").decode(errors="replace").strip()
-        if code not in NO_SUCH_COMMAND:
+        answer = execution.run(container, command)
+        if answer.out:
+            return answer.out
+        said = answer.err.decode(errors="replace").strip()
+        if answer.code not in execution.NOT_IN_THE_IMAGE:
             break
     raise NotReady(f"{host}: nothing came back from its gateway inside: {said or 'no container there can call it'}")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from topology.errors import NotReady
-from topology.runtime import logs, looking, machines, placement
+from topology.runtime import execution, logs, looking, machines, placement
 from topology.runtime.lab import suffix
 from topology.runtime.running import RunningLab
 
@@ -33,13 +33,7 @@ PROBE_SECONDS = 20
 LISTENING = "0A"
 """The state of a socket in /proc/net/tcp that accepts connections."""
 
-ATTEMPTS = 3
-"""A busy engine can lose what a short command prints."""
-
 END = "-all-is-said-"
-
-NO_SHELL = (126, 127)
-"""What an exec answers where a command is not in the image."""
 
 NEEDED = """
 type find xargs grep cat base64 timeout >/dev/null 2>&1 && grep -qP x <<< x || exit 127
@@ -257,16 +251,12 @@ def ran(one: Container, script: str, *arguments: str) -> str:
 
     Raises NotReady where the container cannot be looked into.
     """
-    for _ in range(ATTEMPTS):
-        with in_words(one):
-            code, printed = one.exec_run(["bash", "-c", whole(script), "bash", "", *arguments], stderr=False)
-        if code in NO_SHELL:
-            user, sharing = one.attrs["Config"]["User"], f"container:{one.id}"
-            return beside(one, script, "/proc/1/root", *arguments, user=user, network_mode=sharing, pid_mode=sharing)
-        said = cast("bytes", printed or b"").decode("latin-1")
-        if said.endswith(END):
-            return said.removesuffix(END)
-    raise NotReady(f"{one.name} cannot be looked into: its engine lost what a command there printed")
+    with in_words(one):
+        answer = execution.run_whole(one, ["bash", "-c", whole(script), "bash", "", *arguments], END.encode())
+    if answer.code in execution.NOT_IN_THE_IMAGE:
+        user, sharing = one.attrs["Config"]["User"], f"container:{one.id}"
+        return beside(one, script, "/proc/1/root", *arguments, user=user, network_mode=sharing, pid_mode=sharing)
+    return answer.out.decode("latin-1").removesuffix(END)
 
 
 def beside(one: Container, script: str, *arguments: str, user: str = "65534:65534", **place: Any) -> str:

@@ -17,14 +17,25 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from topology.description.model import Host
 from topology.errors import InvalidInput, NoEngine, NotReady
 from topology.generation import acme as acme_plan
 from topology.generation import certificates, planning, rendering, storing, writing
 from topology.generation.planning import Surroundings
-from topology.runtime import acme, claims, conflicts, engine, looking, machines, networking, placement, shipping
+from topology.runtime import (
+    acme,
+    claims,
+    conflicts,
+    engine,
+    execution,
+    looking,
+    machines,
+    networking,
+    placement,
+    shipping,
+)
 from topology.runtime.conflicts import NetworkTaken, PortTaken
 from topology.runtime.lab import Lab, host_of, label_filters
 from topology.runtime.machines import Machine
@@ -642,8 +653,9 @@ def remove(
 
 def execute(container: Container, command: list[str], check: bool = True) -> str:
     """Runs a command in a container and returns what it printed; NotReady where it failed and check is set."""
-    code, output = container.exec_run(command, stream=False)
-    text = cast("bytes", output).decode(errors="replace")
-    if check and code:
-        raise NotReady(f"{container.name}: `{' '.join(command)}` failed with exit code {code}:\n{text.strip()}")
-    return text
+    answer = execution.run(container, command)
+    if check and answer.code:
+        raise NotReady(
+            f"{container.name}: `{' '.join(command)}` failed with exit code {answer.code}:\n{answer.told.strip()}"
+        )
+    return answer.told
