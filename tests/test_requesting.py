@@ -242,6 +242,17 @@ def test_an_answer_that_breaks_off_still_has_its_status(pki: Path, begun: bytes)
     assert Verdict(one, observe(pki, one, serve, tls(pki))).ok
 
 
+def test_a_body_that_is_waited_for_is_told_at_once(pki: Path) -> None:
+    """A gateway that would take it says so, and nobody sends it."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.recv(65536)
+
+    assert observe(pki, check("body beyond 10 MB"), serve, tls(pki)).failure == "asked to go on"
+
+
 def test_headers_that_never_end_are_cut_off_or_not(pki: Path) -> None:
     def cut(connection: socket.socket) -> None:
         connection.recv(65536)

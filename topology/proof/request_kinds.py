@@ -475,8 +475,8 @@ SIZES = (
     Kind("URI of 9 KB", "An address beyond one buffer of 8 KiB is refused: 414.",
          plain_text(lambda aim: http(aim, f"{aim.path}?{'a' * 9000}")), always(414)),
     Kind("body beyond 10 MB", "A body that says to be larger than 10 MB is refused before the route's guard is asked.",
-         plain_text(lambda aim: http(aim, b"", "Content-Length: 10485761", "Expect: 100-continue", method="POST")),
-         after_the_certificate(413)),
+         plain_text(lambda aim: http(aim, b"", "Content-Length: 10485761", "Expect: 100-continue", method="POST"),
+                    method="POST"), after_the_certificate(413)),
 )  # fmt: skip
 
 
