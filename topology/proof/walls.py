@@ -38,15 +38,12 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - looked for, not listened on
 Containers = Mapping[str, "Container"]
 """`host/service` -> container."""
 
-Look = Callable[[Check, RunningLab, Containers], str]
-"""Says in the words of the expectation how a wall stands."""
-
 
 def probe(check: Check, lab: RunningLab, _shown: Mapping[Caller, Files]) -> Observation:
     """Looks at one wall.  What cannot be looked at does not stand."""
     began = time.monotonic()
     try:
-        seen = look(check, lab, inside.containers(lab))
+        seen = look(check, lab)
     except LabError as error:
         seen = str(error)
     except KeyError as error:
@@ -54,14 +51,13 @@ def probe(check: Check, lab: RunningLab, _shown: Mapping[Caller, Files]) -> Obse
     return Observation(None, seen, "", "", time.monotonic() - began)
 
 
-def look(check: Check, lab: RunningLab, containers: Containers) -> str:
+def look(check: Check, lab: RunningLab) -> str:
     if check.caller.startswith(expected.FROM):
-        return reached(check, lab, containers)
+        return reached(check, lab, inside.containers(lab))
     name = expected.GATEWAY if check.caller == expected.MEMBERS else check.route
-    one = containers.get(f"{check.host}/{name}")
-    if one is None:
-        return "it does not run"
-    return LOOKS[check.caller](one, lab)
+    for one in inside.containers(lab, host=check.host, service=name).values():
+        return LOOKS[check.caller](one, lab)
+    return "it does not run"
 
 
 def rights(one: Container, _lab: RunningLab) -> str:

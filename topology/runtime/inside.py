@@ -89,24 +89,19 @@ class Rights:
     beyond: tuple[str, ...]
 
 
-def containers(lab: RunningLab) -> dict[str, Container]:
-    """`host/service` -> container, of all that runs of a lab's hosts.  NoEngine where an engine cannot be used."""
+def containers(lab: RunningLab, **labels: str) -> dict[str, Container]:
+    """`host/service` -> container, of all that runs of a lab's hosts.  NoEngine where an engine cannot be used.
+
+    labels: what theirs have to say, such as host and service; engines take their time to tell of each.
+    """
     file = lab.authorities.with_name(f"placement{suffix(lab)}.json")
     found = machines.find(lab.topology, placement.read(file)).insist()
     return {
         f"{container.labels['mtls-lab.host']}/{container.labels['mtls-lab.service']}": container
         for machine in found.reached
-        for container in looking.containers(machine.client, lab)
+        for container in looking.containers(machine.client, lab, **labels)
         if container.labels.get("mtls-lab.host") in machine.hosts and container.status == "running"
     }
-
-
-def container(lab: RunningLab, name: str) -> Container:
-    """The container `host/service`.  Raises NotReady where it does not run."""
-    found = containers(lab).get(name)
-    if found is None:
-        raise NotReady(f"{name} does not run; is the lab up? (`mtls-lab up`)")
-    return found
 
 
 # What a container is, as the engine tells

@@ -204,17 +204,18 @@ def alarm(lab: Lab) -> None:
         raise NotReady("\n".join(diagnose(container) for container in broken))
 
 
-def containers(client: DockerClient, lab: Instance) -> list[Container]:
+def containers(client: DockerClient, lab: Instance, **labels: str) -> list[Container]:
+    """Those of a lab, by name.  labels: what theirs have to say, such as host and service."""
+    wanted = [*label_filters(lab), *(f"mtls-lab.{name}={value}" for name, value in labels.items())]
     return sorted(
-        client.containers.list(all=True, filters={"label": label_filters(lab)}, ignore_removed=True),
+        client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True),
         key=lambda container: str(container.name),
     )
 
 
 def container_of(client: DockerClient, lab: Lab, host: str, service: str) -> Container:
-    for container in containers(client, lab):
-        if container.labels.get("mtls-lab.host") == host and container.labels.get("mtls-lab.service") == service:
-            return container
+    for container in containers(client, lab, host=host, service=service):
+        return container
     raise NotReady(f"{lab.project(host)} has no {service} container; is the lab up? (`mtls-lab up`)")
 
 
