@@ -235,6 +235,22 @@ def test_files_are_found_where_they_are_mounted_from(tmp_path: Path, capsys: pyt
     assert [one["rule"] for one in json.loads(capsys.readouterr().out)] == ["key-readable"]
 
 
+def test_a_lab_s_gateway_is_told_by_its_topology(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its file alone nobody knows what it lends on purpose."""
+    folder = ROOT / "compose" / "two-host" / "server" / "nginx"
+
+    for path in (folder, folder / "nginx.conf", folder / "routes.conf"):
+        assert cli.main(["lint", str(path)]) == 2
+        assert "mtls-lab made it from a topology; give that topology" in capsys.readouterr().err
+
+
+def test_a_folder_is_its_first_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "nginx.conf").write_text("http { server { listen 80; } }")
+
+    assert cli.main(["lint", str(tmp_path)]) == 0
+    assert "1 gateway: nothing found" in capsys.readouterr().out
+
+
 def test_notes_alone_are_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
     file = ROOT / "fixtures" / "lint" / "absolute-redirect" / "bad.conf"
 
@@ -243,7 +259,8 @@ def test_notes_alone_are_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 REFUSED = [
-    (["nowhere.conf"], "nowhere.conf:1: cannot be read"),
+    (["nowhere.conf"], "nowhere.conf: cannot be read"),
+    (["."], "nginx.conf: cannot be read: No such file"),
     (["broken.conf"], 'broken.conf:2: unexpected end of file, expecting "}"'),
     (["lab.yaml", "broken.conf"], "give one topology"),
     (["broken.conf", "--mount", "here"], "--mount here: write FOLDER:PATH"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def lint(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[TOPOLOGY | NGINX.CONF...]", help="a topology, or the first files of any nginx"),
+        typer.Argument(metavar="[TOPOLOGY | NGINX.CONF...]", help="a topology, or any nginx's first files or folders"),
     ] = None,
     mount: Annotated[
         list[str] | None,
@@ -53,7 +53,6 @@ def lint(
 def looked_at(files: Sequence[Path], mount: Sequence[str], out: Path, instance: str | None) -> tuple[Gateway, ...]:
     """The gateways of one topology, or of several files of any nginx."""
     from topology.linting import linting
-    from topology.nginx.reading import read
 
     now = datetime.now(UTC)
     topologies = [file for file in files if file.suffix in (".yaml", ".yml")]
@@ -64,7 +63,7 @@ def looked_at(files: Sequence[Path], mount: Sequence[str], out: Path, instance: 
             raise InvalidInput("--mount is for any nginx; a topology says what its gateways have where")
         return of_lab(open_lab(topologies[0], out, instance), now)
     found = mounts(mount)
-    return linting.gateways([read(file, mounts=found) for file in files], now)
+    return linting.gateways([linting.any_configuration(file, found) for file in files], now)
 
 
 def of_lab(lab: Lab, now: datetime) -> tuple[Gateway, ...]:

@@ -190,7 +190,7 @@ def text_of(file: Path, by: Place | None) -> str:
         raise Unreadable(f"{file}:{line}: not UTF-8 text, so no nginx configuration") from None
     except OSError as error:
         where = f"{by}: " if by else ""
-        raise Unreadable(f"{where}{file}:1: cannot be read: {error.strerror or error}") from None
+        raise Unreadable(f"{where}{file}: cannot be read: {error.strerror or error}") from None
 
 
 def parse(text: str, file: Path) -> tuple[Directive, ...]:
