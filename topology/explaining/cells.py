@@ -15,7 +15,7 @@ from topology.explaining.evidence import Received, Sent
 from topology.explaining.gathering import Scene
 from topology.explaining.reasoning import Explanation, explain
 from topology.proof import probing
-from topology.proof.checking import Verdict
+from topology.proof.checking import NOT_SENT, Verdict
 from topology.proof.expectation import Check
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
@@ -28,6 +28,10 @@ MOST = 24
 """Explanations of one run; a lab in which more is wrong has few causes."""
 
 AT_ONCE = 4
+
+SLOW_SECONDS = 1
+"""After which nobody asks again: whatever kept the answer away would do so once more."""
+
 AGO_SECONDS = 120
 """How long ago a cell's request can have been."""
 
@@ -38,7 +42,10 @@ def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Map
     Cells beyond the first MOST causes have none.  Never raises: what cannot be explained is left out.
     """
     groups: dict[tuple[str, ...], list[Verdict]] = {}
-    for verdict in wrong:
+    every = list(wrong)
+    for verdict in every:
+        if verdict.observed == NOT_SENT:
+            continue
         one = verdict.check
         key = (one.host, one.route, one.path, one.caller, one.family, one.request, str(verdict.observed))
         groups.setdefault(key, []).append(verdict)
@@ -46,18 +53,33 @@ def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Map
     scene = Scene(lab, running)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = pool.map(lambda group: of_cell(scene, group[0]), chosen)
-        return {
+        told = {
             verdict.check.id: explanation
             for group, explanation in zip(chosen, found, strict=True)
             if explanation is not None
             for verdict in group
         }
+    return told | of_those_not_sent(every, told)
+
+
+def of_those_not_sent(wrong: list[Verdict], told: Mapping[str, Explanation]) -> dict[str, Explanation]:
+    """What is told of the one that was sent in the place of others holds for all of them."""
+    scouts = {
+        verdict.observation.request_id: told[verdict.check.id]
+        for verdict in wrong
+        if verdict.observed != NOT_SENT and verdict.check.id in told
+    }
+    return {
+        verdict.check.id: scouts[verdict.observation.request_id]
+        for verdict in wrong
+        if verdict.observed == NOT_SENT and verdict.observation.request_id in scouts
+    }
 
 
 def of_cell(scene: Scene, verdict: Verdict) -> Explanation | None:
     """None for a wall: what is wrong there was found inside, and stands with the cell."""
     try:
-        if verdict.check.family in ASKED_AGAIN:
+        if verdict.check.family in ASKED_AGAIN and verdict.observation.seconds < SLOW_SECONDS:
             return asked_again(scene, verdict)
         return from_logs(scene, verdict) if verdict.observation.request_id else None
     except (LabError, OSError):  # the wrong cell itself is the news
@@ -95,4 +117,5 @@ def from_logs(scene: Scene, verdict: Verdict) -> Explanation:
     )
     sent = Sent(question.url, check.host, target.domain, target.path, target.tls, caller=check.caller)
     received = Received(seen.status, seen.failure, seen.detail, body=seen.detail)
-    return explain(gathering.evidence(scene, target, sent, received, lines, None))
+    caller = check.shown if check.family in ASKED_AGAIN else None
+    return explain(gathering.evidence(scene, target, sent, received, lines, caller))

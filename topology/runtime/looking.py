@@ -36,6 +36,7 @@ class State:
     status: str
     health: str | None
     restarts: int
+    exit_code: int = 0
 
     @staticmethod
     def of(container: Container) -> State:
@@ -49,6 +50,7 @@ class State:
             status=state["Status"],
             health=(state.get("Health") or {}).get("Status"),
             restarts=attributes.get("RestartCount", 0),
+            exit_code=state.get("ExitCode", 0),
         )
 
     @property
@@ -122,10 +124,13 @@ def running(lab: Lab, hosts: Collection[str] | None = None) -> RunningLab:
     for host in lab.topology.hosts if hosts is None else hosts:
         if host in seen.lost:
             raise seen.lost[host]
-        if host not in gateways:
-            raise NotReady(f"{lab.project(host)} is not up; run `mtls-lab up` first")
-        if gateways[host].status != "running":
-            raise NotReady(f"{gateways[host].name} is {gateways[host].status}; run `mtls-lab up` again")
+    wanted = list(lab.topology.hosts if hosts is None else hosts)
+    if absent := [lab.project(host) for host in wanted if host not in gateways]:
+        raise NotReady(f"{' and '.join(absent)} {'are' if absent[1:] else 'is'} not up; run `mtls-lab up` first")
+    stopped = [gateways[host] for host in wanted if gateways[host].status != "running"]
+    if stopped:
+        lines = " and ".join(f"{gateway.name} is {gateway.status}" for gateway in stopped)
+        raise NotReady(f"{lines}; run `mtls-lab up` again")
     return seen.running
 
 

@@ -104,6 +104,7 @@ def up(
         say_what_is_cut(task)
         if departed := places.keys() - lab.topology.hosts.keys():
             placement.remember(lab.placement, {host: place for host, place in places.items() if host not in departed})
+        forget_alteration(lab)
         return lab_up
 
 
@@ -154,6 +155,7 @@ def start_and_prove(
     plan = planning.plan(lab.description, surroundings)
     try:
         for machine in working:
+            wake(machine.client, lab)
             prepare(task, machine, plan, surroundings, hosts)
         start_acme_server(task, plan, surroundings)
         start(task, surroundings, hosts)
@@ -170,6 +172,19 @@ def start_and_prove(
                 progress.step(line)
         raise
     return lab_up
+
+
+def forget_alteration(lab: Lab) -> None:
+    """Whatever a killed run had changed is gone."""
+    if lab.altered.is_file():
+        writing.remove(lab.altered)
+
+
+def wake(client: DockerClient, lab: Lab) -> None:
+    """Lets go on what was paused: Compose neither starts nor replaces it."""
+    for container in looking.containers(client, lab):
+        if container.status == "paused":
+            container.unpause()
 
 
 def say_what_is_cut(task: Task) -> None:
@@ -567,6 +582,7 @@ def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool
         if in_the_way:
             raise NotReady("\n".join(in_the_way))
         claims.give_up(lab.topology.name, lab.instance)
+        forget_alteration(lab)
         return any(was_there for was_there, _ in removed)
 
 
