@@ -102,8 +102,8 @@ def inside_prefix(lab: Driven, host: str) -> str:
 
 
 BREAKS: dict[str, tuple[Callable[[Driven, str, str], None], str]] = {
-    "stopped": (stop, "exited, exit code 137"),
-    "killed": (kill, "exited, exit code 137"),
+    "stopped": (stop, "exited, exit code"),
+    "killed": (kill, "exited, exit code"),
     "paused": (pause, "paused"),
     "removed": (remove, "missing"),
     "falling again and again": (fall_again_and_again, "restarting, exit code 3"),
