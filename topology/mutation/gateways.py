@@ -194,13 +194,19 @@ def inside_listener_everywhere(scene: Scene) -> Iterator[Change]:
 
 
 def underscores_let_through(scene: Scene) -> Iterator[Change]:
-    """Header names with underscores pass, which services take for those with hyphens."""
-    return in_http(scene, "underscores_in_headers", "on")
+    """Header names with underscores pass, which services take for those with hyphens.
+
+    Where no service stands behind a gateway, the next one drops them.
+    """
+    return in_http(scene, "underscores_in_headers", "on") if serves(scene) else iter(())
 
 
 def odd_headers_let_through(scene: Scene) -> Iterator[Change]:
-    """Headers whose names nginx calls invalid pass."""
-    return in_http(scene, "ignore_invalid_headers", "off")
+    """Headers whose names nginx calls invalid pass.
+
+    Where no service stands behind a gateway, the next one drops them.
+    """
+    return in_http(scene, "ignore_invalid_headers", "off") if serves(scene) else iter(())
 
 
 def slashes_not_merged(scene: Scene) -> Iterator[Change]:
