@@ -148,7 +148,7 @@ def test_the_cells_of_a_dead_service_are_wrong_and_say_why(lab: Driven, command:
     wrong = [cell for cell in cells if not cell["ok"]]
     assert {(cell["host"], cell["route"]) for cell in wrong} == {("server", "/mtls/"), ("client", "/mtls/")}
     assert {cell["expected"] for cell in wrong} == {200}
-    assert {cell["observed"] for cell in wrong} == {502, "not sent"}
+    assert {cell["observed"] for cell in wrong} - {502, 504} == {"not sent"}  # 502 where the machine knows at once
     for cell in wrong:
         assert cell["explanation"]["cause"] == "upstream-down"
         assert "spare is exited" in cell["explanation"]["why"]

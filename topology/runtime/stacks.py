@@ -64,6 +64,9 @@ RELOAD_SECONDS = 30
 LOOK_SECONDS = 0.2
 """How long it takes at most until a container that became healthy is seen to be."""
 
+WAKING_SECONDS = 15
+"""How long what was paused may take until its health check passes again: some of the checks' intervals."""
+
 STOP_SECONDS = 10
 NETWORK_ATTEMPTS = 4
 """How often networks are chosen for a start, where others take them in between."""
@@ -181,10 +184,20 @@ def forget_alteration(lab: Lab) -> None:
 
 
 def wake(client: DockerClient, lab: Lab) -> None:
-    """Lets go on what was paused: Compose neither starts nor replaces it."""
-    for container in looking.containers(client, lab):
-        if container.status == "paused":
-            container.unpause()
+    """Lets go on what was paused: Compose neither starts nor replaces it.
+
+    Health checks failed meanwhile, and would have it taken for broken: returns when one has had its chance again.
+    """
+    woken = [container for container in looking.containers(client, lab) if container.status == "paused"]
+    for container in woken:
+        container.unpause()
+    deadline = time.monotonic() + WAKING_SECONDS
+    while any(looking.State.of(container).health == "unhealthy" for container in woken):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(LOOK_SECONDS)
+        for container in woken:
+            container.reload()
 
 
 def say_what_is_cut(task: Task) -> None:
