@@ -79,7 +79,8 @@ def of_those_not_sent(wrong: list[Verdict], told: Mapping[str, Explanation]) -> 
 def of_cell(scene: Scene, verdict: Verdict) -> Explanation | None:
     """None for a wall: what is wrong there was found inside, and stands with the cell."""
     try:
-        if verdict.check.family in ASKED_AGAIN and verdict.observation.seconds < SLOW_SECONDS:
+        one_get = verdict.check.family in ASKED_AGAIN and not verdict.check.request
+        if one_get and verdict.observation.seconds < SLOW_SECONDS:
             return asked_again(scene, verdict)
         return from_logs(scene, verdict) if verdict.observation.request_id else None
     except (LabError, OSError):  # the wrong cell itself is the news

@@ -55,7 +55,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *seen_by("request: *alias*", makes=(gateways.second_server_without_verification,)),
     *seen_by("request: *plain port*", makes=(gateways.redirect_gone,)),
     *seen_by("wall: *listeners*", makes=(gateways.inside_listener_everywhere,)),
-    *seen_by("request: *_SSL_*", "request: *forged*", makes=(
+    *seen_by("request: *_SSL_*", "request: *forged*", "inside: *forged*", makes=(
         gateways.underscores_let_through, gateways.odd_headers_let_through, gateways.identity_of_everybody,
         headers.header_not_overwritten, headers.header_from_the_caller, headers.header_says_success,
         headers.subject_and_issuer_swapped, headers.identity_left_out, headers.inheritance_cancelled,

@@ -220,8 +220,11 @@ def bodies_of_any_size(scene: Scene) -> Iterator[Change]:
 
 
 def headers_of_any_size(scene: Scene) -> Iterator[Change]:
-    """A request's headers may be as large as 1 MiB."""
-    return in_http(scene, "large_client_header_buffers", "8", "128k")
+    """A request's headers may be as large as 1 MiB.
+
+    Where no service stands behind a gateway, the next one refuses them.
+    """
+    return in_http(scene, "large_client_header_buffers", "8", "128k") if serves(scene) else iter(())
 
 
 def callers_believed(scene: Scene) -> Iterator[Change]:
