@@ -123,8 +123,9 @@ def test_without_an_outage_every_cell_is_sent() -> None:
 # Whose fault a wrong cell is
 
 
-def find(checks: tuple[Check, ...], family: str, host: str, route: str, caller: str) -> Check:
-    return next(c for c in checks if (c.family, c.host, c.route, c.caller) == (family, host, route, caller))
+def find(checks: tuple[Check, ...], *key: str, request: str = "") -> Check:
+    """key: family, host, route, caller."""
+    return next(c for c in checks if (c.family, c.host, c.route, c.caller) == key and c.request == request)
 
 
 def verdict(check: Check, status: int | None, failure: str = "") -> Verdict:
@@ -136,6 +137,12 @@ DUE = {
     "the gateway of a dead service says so": (("route", "server", "/mtls/", "bro"), 502, ""),
     "the gateway in front of that one does": (("route", "client", "/mtls/", "none"), 502, ""),
     "nobody says anything": (("route", "server", "/mtls/", "bro"), None, "timeout"),
+    "another route's request waits for it": (
+        ("request", "server", "/boot/", "none"),
+        None,
+        "timeout",
+        "pipelined behind another route",
+    ),
     "a dead container is looked into": (("wall", "server", "mtls", "rights"), None, "it does not run"),
     "it is not on its network": (("wall", "server", "inside", "members"), None, "boot, gateway"),
     "it cannot knock at another host": (("wall", "client", "inside", "from-server/mtls"), None, "it does not run"),
@@ -151,9 +158,11 @@ NOT_DUE = {
 
 @pytest.mark.parametrize("name", DUE)
 def test_a_cell_that_is_wrong_for_want_of_a_service_is_told_from_others(name: str) -> None:
-    key, status, failure = DUE[name]
+    key, status, failure, *request = DUE[name]
 
-    assert half_up.is_due_to(TOPOLOGY, MTLS_DOWN, verdict(find(EVERY, *key), status, failure))
+    check = find(EVERY, *key, request="".join(request))
+
+    assert half_up.is_due_to(TOPOLOGY, MTLS_DOWN, verdict(check, status, failure))
 
 
 @pytest.mark.parametrize("name", NOT_DUE)

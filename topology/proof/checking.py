@@ -110,7 +110,9 @@ def run(
         done = {id(verdict.check): verdict for verdict in (*quick, *slow)}
         for (_, first), *others in groups:
             scout = done[id(first)]
-            rest = pool.map(judge, others) if scout.ok else (not_sent(one, obstacle(one), scout) for _, one in others)
+            rest = (
+                patient.map(judge, others) if scout.ok else (not_sent(one, obstacle(one), scout) for _, one in others)
+            )
             done |= {id(verdict.check): verdict for verdict in rest}
         return tuple(done[id(check)] for check in chosen)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from topology.description.model import Topology
 from topology.proof import leading
-from topology.proof.checking import NOT_SENT, Obstacle, Verdict
+from topology.proof.checking import NOT_SENT, Obstacle, Verdict, none_known
 from topology.proof.expectation import Check
 from topology.proof.expected_walls import FAMILY as WALLS
 from topology.runtime.outages import Outage
@@ -20,9 +20,10 @@ def obstacle(topology: Topology, outages: Collection[Outage]) -> Obstacle:
     known = {(one.host, one.service): str(one) for one in outages}
 
     def words(check: Check) -> str:
-        return known.get(leading.answering(topology, check) or ("", ""), "")
+        places = (leading.answering(topology, check), leading.beside(topology, check))
+        return next((known[place] for place in places if place in known), "")
 
-    return words
+    return words if known else none_known
 
 
 def is_due_to(topology: Topology, outages: Collection[Outage], verdict: Verdict) -> bool:
@@ -36,5 +37,5 @@ def is_due_to(topology: Topology, outages: Collection[Outage], verdict: Verdict)
         return not down.isdisjoint({*leading.looked_at(topology, check), leading.asking(topology, check)})
     if verdict.observed == NOT_SENT:
         return True
-    concerned = {leading.answering(topology, check), leading.asking(topology, check)}
+    concerned = {look(topology, check) for look in (leading.answering, leading.beside, leading.asking)}
     return verdict.observation.status in FOR_WANT_OF_A_SERVICE and not down.isdisjoint(concerned)

@@ -6,8 +6,10 @@ Like `expectation`, this reads what the author wrote and nothing else.
 from __future__ import annotations
 
 from topology.description.model import Topology
+from topology.proof import expected_requests
 from topology.proof import expected_walls as walls
 from topology.proof.expectation import Check
+from topology.proof.request_kinds import KINDS, Hello, Raw, Renegotiated, Resumed, Sent, Streams
 
 Place = tuple[str, str]
 """Host and service."""
@@ -32,6 +34,31 @@ def end_of_the_way(topology: Topology, name: str, prefix: str, path: str) -> Pla
     beyond = route.to + path.removeprefix(prefix)
     around = [one for one in topology.hosts[route.host].routes if beyond.startswith(one)]
     return end_of_the_way(topology, route.host, max(around, key=len), beyond) if around else None
+
+
+def beside(topology: Topology, check: Check) -> Place | None:
+    """The service of another route that a request asks for as well, on the same connection or by a trick; None where
+    there is none."""
+    if check.family != expected_requests.FAMILY or check.port is not None:
+        return None
+    aimed = expected_requests.aim_of(topology, check)
+    asked = KINDS[check.request].sends(aimed)
+    if aimed.beside not in aimed.host.routes or asked is None or aimed.beside.encode() not in said(asked):
+        return None
+    return end_of_the_way(topology, check.host, aimed.beside, aimed.beyond)
+
+
+def said(sent: Sent) -> bytes:
+    """All that a request says, as far as paths stand in it."""
+    match sent:
+        case Raw():
+            return b"".join(sent.parts)
+        case Streams():
+            return b"\n".join(value for headers, _ in sent.requests for _, value in headers)
+        case Resumed() | Renegotiated():
+            return sent.request
+        case Hello():
+            return b""
 
 
 def asking(topology: Topology, check: Check) -> Place | None:
