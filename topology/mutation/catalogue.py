@@ -91,7 +91,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *seen_by("egress: *", makes=(egress.shared_upstream,)),
     *seen_by("route: * via *", makes=(egress.egress_verification_off,), stand_in=True),
     *seen_by(makes=(egress.egress_revocation_list_gone,), stand_in=True),
-    *seen_by("route: *revoked *", makes=(files.revocation_list_emptied,)),
+    *seen_by("route: *revoked*", makes=(files.revocation_list_emptied,)),
     *seen_by("route: *", makes=(
         files.revocation_list_expired, files.revocation_list_of_one_authority_gone, files.trust_narrowed,
         files.impostor_trusted, files.server_certificate_of_a_stranger, files.server_certificate_expired,

@@ -223,7 +223,7 @@ def judge(trial: Trial, mutation: Mutation, host: str, change: Change) -> tuple[
     left = ordered(trial.checks, mutation, host, change)
     first = [check for check in left if is_expected(check, mutation)]
     for some in (first, [check for check in left if check not in set(first)]):
-        if some is not first and mutation.stand_in and (seen := meet_stand_ins(trial, host)):
+        if some is not first and mutation.stand_in and (seen := meet_stand_ins(trial, host, change)):
             return seen
         if some is not first and change.service:
             altering.wait_until_healthy(trial.lab, host)
@@ -286,15 +286,17 @@ def insist_on_recovery(look: Look, verdict: Verdict, name: str) -> None:
 # Remote hosts that are not what they should be
 
 
-def meet_stand_ins(trial: Trial, host: str) -> tuple[Verdict, Look] | None:
-    """The first bad certificate of a remote host with which a call through a gateway succeeds all the same."""
-    for check in calls(trial, host):
+def meet_stand_ins(trial: Trial, host: str, change: Change) -> tuple[Verdict, Look] | None:
+    """The first bad certificate of a remote host with which a call through a gateway succeeds all the same.
+
+    Those first that have to do with the place of the change.
+    """
+    where = change.where.split()
+    for check in sorted(calls(trial, host), key=lambda one: one.route not in where):
         remote = trial.scenes[check.via]
-        for kind, make in standing_in.KINDS.items():
-            credential = make(remote)
-            if credential is None:
-                continue
-            disguise = Change(kind, nginx=standing_in.disguised(remote, credential))
+        every = standing_in.kinds(remote)
+        for kind in sorted(every, key=lambda one: one.removeprefix(standing_in.OF) not in where):
+            disguise = Change(kind, nginx=standing_in.disguised(remote, every[kind](remote)))
             meet = partial(behind, trial, check, disguise)
             if not (verdict := meet()).ok:
                 return verdict, meet
