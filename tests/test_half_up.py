@@ -235,7 +235,7 @@ def test_what_does_not_run_well_is_named_with_how_it_is(tmp_path: Path) -> None:
 
     assert list(map(str, outages.find(lab, survey))) == [
         "server/boot is exited, exit code 137",
-        "server/mtls is restarting, exit code 1, after 7 restarts",
+        "server/mtls is restarting again and again, 7 times so far",
         "client/fast is running, and unhealthy",
         "client/next is paused",
         "client/node is missing",

@@ -101,12 +101,15 @@ def inside_prefix(lab: Driven, host: str) -> str:
     return str(address).rpartition(".")[0]
 
 
+AGAIN = ("restarting", "starting")
+"""How a container looks that falls again and again: waiting, or tried once more."""
+
 BREAKS: dict[str, tuple[Callable[[Driven, str, str], None], str]] = {
     "stopped": (stop, "exited, exit code"),
     "killed": (kill, "exited, exit code"),
     "paused": (pause, "paused"),
     "removed": (remove, "missing"),
-    "falling again and again": (fall_again_and_again, "restarting, exit code 3"),
+    "falling again and again": (fall_again_and_again, "restarting again and again"),
 }
 """What can become of a container -> who does it, and the words for it."""
 
@@ -237,18 +240,18 @@ def test_status_tells_how_everything_is(name: str, lab: Driven, command: Command
 
     assert told.code == 0
     health = json.loads(told.out)["hosts"]["server"]["services"]
-    assert health["spare"]["health"] == ("down" if words == "missing" else words.partition(",")[0])
+    assert health["spare"]["health"] in (["down"] if words == "missing" else [*words.split(",")[:1], *AGAIN])
     assert health["node"]["health"] == "healthy"
     assert told.seconds < SOON_SECONDS
 
 
-@pytest.mark.parametrize(("name", "answer"), [("stopped", {"502", "504"}), ("paused", {"timeout"})])
-def test_explain_ends_soon_too(name: str, answer: set[str], lab: Driven, command: Command) -> None:
+@pytest.mark.parametrize(("name", "answer"), [("stopped", {502, 504}), ("paused", {None})])
+def test_explain_ends_soon_too(name: str, answer: set[int | None], lab: Driven, command: Command) -> None:
     with broken(lab, name, "server", "spare"):
         told = command("explain", SPARE, "--as", "bro", "--json")
 
     assert told.code == 1
-    assert {json.loads(told.out)["answer"]} <= answer
+    assert json.loads(told.out)["status"] in answer
     assert told.seconds < SOON_SECONDS
 
 

@@ -110,8 +110,8 @@ class Trial:
     def chosen_ports(self) -> bool:
         return altering.has_chosen_ports(self.lab)
 
-    def first_wrong(self, checks: Sequence[Check]) -> Verdict | None:
-        return checking.first_wrong(checks, self.running, self.shown, families.PROBES)
+    def first_wrong(self, checks: Sequence[Check], at_once: int = checking.AT_ONCE) -> Verdict | None:
+        return checking.first_wrong(checks, self.running, self.shown, families.PROBES, at_once)
 
 
 def issuers(running: RunningLab, name: str) -> tuple[Issuer, Issuer]:
@@ -190,7 +190,9 @@ def select(trial: Trial, only: str | None, *, once: bool) -> list[Place]:
 
 
 def insist_on_green(trial: Trial, when: str) -> None:
-    wrong = trial.first_wrong(trial.checks)
+    quick = [check for check in trial.checks if not check.waits]
+    slow = [check for check in trial.checks if check.waits]
+    wrong = trial.first_wrong(quick) or trial.first_wrong(slow, checking.WAITING_AT_ONCE)
     if wrong is not None and confirmed(trial, wrong) is not None:
         raise NotReady(f"the lab is red {when}: {wrong.check.id}: got {wrong.observed}. {wrong.check.why}")
 

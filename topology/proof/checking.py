@@ -132,7 +132,11 @@ def not_sent(check: Check, words: str, scout: Verdict) -> Verdict:
 
 
 def first_wrong(
-    checks: Sequence[Check], lab: RunningLab, shown: Mapping[Caller, Files], probes: Mapping[str, Probe] = PROBES
+    checks: Sequence[Check],
+    lab: RunningLab,
+    shown: Mapping[Caller, Files],
+    probes: Mapping[str, Probe] = PROBES,
+    at_once: int = AT_ONCE,
 ) -> Verdict | None:
     """Sends checks in their order, several at once, until one is wrong; None where none is.
 
@@ -148,7 +152,7 @@ def first_wrong(
             enough.set()
         return verdict
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             verdicts = pool.map(judge, checks)
             return next((verdict for verdict in verdicts if verdict is not None and not verdict.ok), None)

@@ -41,10 +41,11 @@ def find(lab: Lab, seen: Survey) -> tuple[Outage, ...]:
 def words(state: State | None) -> str:
     if state is None:
         return MISSING
+    if state.status == "restarting" or (state.restarts and state.health == "starting"):  # between two tries it runs
+        return f"restarting again and again, {state.restarts} times so far"
     if state.status == "running":
         return f"running, and {state.health}"
-    how = f"{state.status}, exit code {state.exit_code}" if state.status in ("exited", "dead", "restarting") else None
-    return (how or state.status) + (f", after {state.restarts} restarts" if state.restarts else "")
+    return f"{state.status}, exit code {state.exit_code}" if state.status in ("exited", "dead") else state.status
 
 
 def listed(outages: tuple[Outage, ...]) -> str:
