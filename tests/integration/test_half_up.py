@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
 
 from tests.integration.conftest import eventually
 from tests.integration.driving import Driven
@@ -68,7 +70,14 @@ def kill(lab: Driven, host: str, service: str) -> None:
 
 
 def pause(lab: Driven, host: str, service: str) -> None:
-    lab.container(host, service).pause()
+    """A busy machine cannot always freeze a container at once."""
+
+    def is_paused() -> bool:
+        with contextlib.suppress(APIError):
+            lab.container(host, service).pause()
+        return bool(lab.container(host, service).status == "paused")
+
+    eventually(is_paused)
 
 
 def remove(lab: Driven, host: str, service: str) -> None:
