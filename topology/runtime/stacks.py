@@ -180,7 +180,7 @@ def say_what_is_cut(task: Task) -> None:
 def environment_values(lab: Lab) -> dict[str, str]:
     """What the topology takes from the caller's environment; InvalidInput where that is not set, or makes no sense."""
     interval = os.environ.get(ACME_INTERVAL) or "1"
-    if not interval.isdecimal() or int(interval) == 0:
+    if not (interval.isascii() and interval.isdecimal()) or int(interval) == 0:
         raise InvalidInput(f"{ACME_INTERVAL}={interval}: not a number of seconds; write one such as 43200, or unset it")
     wanted = planning.from_environment(lab.topology)
     if missing := [name for name in wanted if name not in os.environ]:
