@@ -27,7 +27,7 @@ from topology.errors import NotReady
 from topology.explaining import cells, gathering
 from topology.explaining.asking import Question
 from topology.explaining.reasoning import Explanation
-from topology.proof import checking
+from topology.proof import checking, families
 from topology.pytest_plugin import TestedLab, brought_up
 from topology.report import explanation, matrix
 from topology.runtime import engine, looking, stacks
@@ -465,6 +465,46 @@ LAPSES = {
 }  # fmt: skip
 
 
+BEYOND = {
+    "an address is no name": Broken(
+        "no-server-name", "https://127.0.0.1:HTTPS/app/health", names=("TLS sends no name", "inner.lab.test"),
+    ),
+    "the name of the other host leads elsewhere": Broken(
+        "upstream-elsewhere", OUT, in_client("server inner.lab.test:443;", "server CLIENT:443;", "nginx.conf"),
+        names=("client/gateway", "server's gateway is at"),
+    ),
+    "the egress proxy expects the name of its upstream group": Broken(
+        "upstream-sni", OUT, in_client("    proxy_ssl_name inner.lab.test;\n", ""), names=("Here it is server.as.bro",),
+    ),
+    "the other side's certificate has ended": Broken(
+        "upstream-expired", OUT, files=lambda there: {
+            **{at: one for at, one in server_certificate(
+                start=NOW - timedelta(days=9), end=NOW - timedelta(days=1))(there).items() if at[0] != "anchor"},
+            ("client", "upstream/ssl_ca.pem"): ROOT.pem, ("client", "upstream/ssl_ca.crl.pem"): ROOT.crl(),
+        }, names=("ended at", "No request was sent"),
+    ),
+    "the other side does not send its intermediate": Broken(
+        "upstream-intermediate-missing", OUT, files=lambda there: {("server", "server.pem"): first(there["server"])},
+        names=("ssl_ca intermediate", "append"),
+    ),
+    "the egress proxy's revocation list has ended": Broken(
+        "upstream-crl-expired", OUT, files=lambda there: {
+            **{at: one for at, one in server_certificate()(there).items() if at[0] != "anchor"},
+            ("client", "upstream/ssl_ca.pem"): ROOT.pem,
+            ("client", "upstream/ssl_ca.crl.pem"): ROOT.crl(end=NOW - timedelta(days=1)),
+        }, names=("refuses everybody",),
+    ),
+    "503 by the application": Broken("application", APP, asked=answering(status=503), names=("mirror",)),
+    "429 by the application": Broken("application", APP, asked=answering(status=429), names=("mirror",)),
+}  # fmt: skip
+"""What else people meet, beyond what was reported."""
+
+
+def first(chain: bytes) -> bytes:
+    end = b"-----END CERTIFICATE-----\n"
+    return chain.partition(end)[0] + end
+
+
 def only_intermediate(there: Mapping[str, bytes]) -> bytes:
     """The first list of the lab's own file, which is the intermediate's or the root's."""
     return there["list of the intermediate"]
@@ -493,12 +533,19 @@ def edited(tested: TestedLab, edit: Edit) -> Iterator[str]:
     file = looking.mounted(tested.lab, edit.host, "/etc/nginx/lab") / edit.file
     good = file.read_bytes()
     edit = replace(edit, old=with_addresses(edit.old, good), new=with_addresses(edit.new, good))
+    edit = replace(edit, new=edit.new.replace("CLIENT", address_of(tested, "client")))
     assert edit.old.encode() in good, f"the change would change nothing: {edit}"
     try:
         file.write_bytes(good.replace(edit.old.encode(), edit.new.encode()))
         yield edit.host
     finally:
         file.write_bytes(good)
+
+
+def address_of(tested: TestedLab, host: str) -> str:
+    """Of a host's gateway, where hosts meet."""
+    container = looking.container_of(engine.connect(), tested.lab, host, "gateway")
+    return str(container.attrs["NetworkSettings"]["Networks"][tested.lab.internet]["IPAddress"])
 
 
 def with_addresses(text: str, configuration: bytes) -> str:
@@ -530,7 +577,11 @@ def own(tested: TestedLab) -> Mapping[str, bytes]:
     lists = (authorities / "server_ca" / "crl.pem").read_bytes().split(b"-----END X509 CRL-----\n")
     intermediates = [one + b"-----END X509 CRL-----\n" for one in lists if b"BEGIN" in one]
     mine = [one for one in intermediates if b"intermediate" in issuers.list_issuer(one)]
-    return {"staff": (authorities / "staff" / "certificate.pem").read_bytes(), "list of the intermediate": mine[0]}
+    return {
+        "staff": (authorities / "staff" / "certificate.pem").read_bytes(),
+        "list of the intermediate": mine[0],
+        "server": (tested.lab.certificates("server") / "server.pem").read_bytes(),
+    }
 
 
 def reload(tested: TestedLab, host: str) -> None:
@@ -543,8 +594,7 @@ def ask(tested: TestedLab, case: Broken, folder: Path) -> Explanation:
         certificate, key = case.shown()
         bro = tested.running.identities / "bro"
         if not certificate:  # bro's own, without what it sends along
-            end = b"-----END CERTIFICATE-----\n"
-            certificate = (bro / "certificate.pem").read_bytes().partition(end)[0] + end
+            certificate = first((bro / "certificate.pem").read_bytes())
             key = (bro / "key.pem").read_bytes()
         (folder / "shown.pem").write_bytes(certificate)
         (folder / "shown.key").write_bytes(key)
@@ -553,9 +603,9 @@ def ask(tested: TestedLab, case: Broken, folder: Path) -> Explanation:
     return gathering.ask(tested.lab, Question(url, **asked))
 
 
-@pytest.mark.parametrize("name", [*SYMPTOMS, *LOOK_ALIKES, *LAPSES])
+@pytest.mark.parametrize("name", [*SYMPTOMS, *LOOK_ALIKES, *LAPSES, *BEYOND])
 def test_the_cause_is_named(name: str, lab: TestedLab, tmp_path: Path) -> None:
-    case = {**SYMPTOMS, **LOOK_ALIKES, **LAPSES}[name]
+    case = {**SYMPTOMS, **LOOK_ALIKES, **LAPSES, **BEYOND}[name]
     with broken(lab, case):
         found = ask(lab, case, tmp_path)
 
@@ -586,6 +636,93 @@ def test_a_wrong_cell_of_the_check_carries_its_cause(lab: TestedLab, capsys: pyt
     assert matrix.as_json(wrong, reasons)[0]["explanation"]
 
 
+@dataclass(frozen=True)
+class Wrong:
+    """A change that makes cells of one family wrong, and the causes that their explanations may name."""
+
+    edits: tuple[Edit, ...]
+    causes: frozenset[str]
+    named: str
+
+
+FAMILIES = {
+    "route": Wrong(in_server(GUARD + SETS, SETS, "routes.conf"), frozenset({"guard-missing"}), "location /mtls/"),
+    "caller": Wrong(
+        in_server(ASKED, "ssl_verify_client optional_no_ca;"), frozenset({"verified-by-nobody"}), "optional_no_ca"
+    ),
+    "request": Wrong(
+        in_server("proxy_set_header X-SSL-Client-Verify $client_verify;", "", "service-headers.conf"),
+        frozenset({"not-as-generated"}), "X-SSL-Client-Verify",
+    ),
+    "egress": Wrong(
+        in_client("https://server.as.bob/", "https://server.as.bro/"), frozenset({"shared-upstream"}), "server.as.bro"
+    ),
+    "inside": Wrong(
+        in_server("$listener != inside", "$listener != nowhere", "routes.conf"), frozenset({"not-as-generated"}),
+        "$listener != nowhere",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_wrong_cell_of_every_family_carries_its_cause(family: str, lab: TestedLab) -> None:
+    """None is left out, however many there are."""
+    case = FAMILIES[family]
+    checks = [check for check in families.checks(lab.lab.topology) if check.family == family]
+    with broken(lab, Broken("", "", case.edits)):
+        verdicts = checking.run(checks, lab.running, probes=families.PROBES)
+        wrong = [verdict for verdict in verdicts if not verdict.ok]
+        reasons = cells.explanations(lab.lab, lab.running, wrong)
+    told = {found.finding.cause for found in reasons.values()}
+
+    assert wrong
+    assert reasons.keys() == {verdict.check.id for verdict in wrong}
+    assert told == case.causes, [explanation.in_short(found) for found in reasons.values()]
+    assert all(case.named in explanation.in_short(found) for found in reasons.values())
+
+
+def test_a_wall_that_does_not_stand_is_told_with_what_makes_it_so(lab: TestedLab) -> None:
+    """Another host's gateway on a host's own network: who, where, and how it is taken out."""
+    client = engine.connect()
+    network = client.networks.get(f"{lab.lab.project('server')}_inside")
+    gateway = looking.container_of(client, lab.lab, "client", "gateway")
+    network.connect(gateway)
+    try:
+        reasons = walls_explained(lab)
+    finally:
+        network.disconnect(gateway)
+
+    causes = {found.finding.cause for found in reasons.values()}
+    assert causes == {"networks-joined", "stranger-on-network", "reached-from-outside"}
+    assert all(str(gateway.name) in found.finding.why for found in reasons.values())
+    assert f"docker network disconnect {network.name} {gateway.name}" in {
+        f.finding.fix.strip("`") for f in reasons.values()
+    }
+
+
+def test_a_key_that_everybody_may_read_is_told_with_its_file(lab: TestedLab) -> None:
+    key = lab.lab.certificates("server") / "server.key"
+    key.chmod(0o644)
+    try:
+        (found,) = walls_explained(lab).values()
+    finally:
+        key.chmod(0o600)
+
+    assert found.finding.cause == "key-readable"
+    assert "0644" in found.finding.why
+    assert "chmod 600" in found.finding.fix
+
+
+def walls_explained(tested: TestedLab) -> Mapping[str, Explanation]:
+    checks = [check for check in families.checks(tested.lab.topology) if check.family == "wall"]
+    verdicts = checking.run(checks, tested.running, probes=families.PROBES)
+    wrong = [verdict for verdict in verdicts if not verdict.ok]
+    reasons = cells.explanations(tested.lab, tested.running, wrong)
+    assert wrong
+    assert reasons.keys() == {verdict.check.id for verdict in wrong}
+    return reasons
+
+
 def test_it_is_said_where_the_topology_is_contradicted(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1, and the topology's own line."""
     arguments = [OUT, str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
@@ -598,6 +735,22 @@ def test_it_is_said_where_the_topology_is_contradicted(lab: TestedLab, capsys: p
     found = json.loads(capsys.readouterr().out)
     assert (found["cause"], found["expected"], found["as_expected"]) == ("egress-attaches-nothing", 200, False)
     assert found["directives"][0]["file"].endswith("client/nginx/routes.conf")
+
+
+def test_a_limit_on_requests_is_told_from_the_application_s_own_refusal(lab: TestedLab) -> None:
+    """The first request passes, and what the application says of it is its own; the next is one too many."""
+    zone = in_server("    client_max_body_size 10m;", "    limit_req_zone all zone=few:1m rate=1r/m;\n"
+                     "    client_max_body_size 10m;")  # fmt: skip
+    limit = in_server("location /app/ {", "location /app/ {\n    limit_req zone=few;", "routes.conf")
+    with broken(lab, Broken("", APP, (*zone, *limit))):
+        one = gathering.ask(lab.lab, Question(APP, headers=answering(status=503)["headers"]))
+        two = gathering.ask(lab.lab, Question(APP))
+        third = gathering.ask(lab.lab, Question(OUT_PLAIN))
+
+    assert (one.finding.cause, one.answer) == ("application", "503")
+    assert (two.finding.cause, two.answer, two.maker) == ("too-many-requests", "503", "the gateway of server")
+    assert "limit_req zone=few" in " | ".join(place.text for place in two.directives)
+    assert (third.finding.cause, third.finding.host) == ("too-many-requests", "server")
 
 
 def test_a_folder_that_was_replaced_behind_a_mount_is_seen(lab: TestedLab) -> None:
@@ -678,6 +831,104 @@ def test_another_host_that_is_down_is_the_answer(lab: TestedLab) -> None:
     assert "server is not up" in found.finding.why
 
 
+# A new configuration that nginx does not take
+
+UNREADABLE = {
+    "a line that cannot be read": (
+        in_server("location /mtls/ {", "location /mtls/ {\n    return 403", "routes.conf"), {}, "routes.conf:"
+    ),
+    "a name that leads nowhere": (in_server("ADDRESS OF mirror", "server nowhere.invalid:80;"), {}, "nginx.conf:"),
+    "a key of another certificate": (
+        (), {("server", "server.key"): ROOT.server("inner.lab.test")[1]}, "is not the key of the certificate"
+    ),
+    "a certificate that is none": ((), {("server", "server.pem"): b""}, "is empty"),
+    "a list that is missing": (in_server("client-authorities.crl.pem", "clients.crl.pem"), {}, "there is no "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_configuration_that_was_refused_is_told(
+    name: str, lab: TestedLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gateway goes on with what it has; what nginx says of the new one, with its line, is told all the same."""
+    edits, files, named = UNREADABLE[name]
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edited(lab, edit))
+        for at, content in files.items():
+            stack.enter_context(replaced(lab, *at, content))
+        gateway = looking.container_of(engine.connect(), lab.lab, "server", "gateway")
+        gateway.exec_run(["nginx", "-s", "reload"])
+        found = gathering.ask(lab.lab, Question(MTLS))
+        arguments = [MTLS, str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance"]
+        cli.main(["explain", *arguments, str(lab.lab.instance)])
+    said = " ".join((found.finding.why, *found.finding.also))
+
+    assert found.answer == "403"
+    assert "[emerg]" in said
+    assert named in said
+    assert "nginx refuses what lies on disk now" in said
+    assert "[emerg]" in capsys.readouterr().out
+
+
+def test_a_listener_that_could_not_be_taken_over_is_told(lab: TestedLab) -> None:
+    """A test of the files finds nothing; what nginx logged when it was asked to read them does."""
+    edits = (Edit("server", "nginx.conf", "listen 127.0.0.1:8081;", "listen 8081;"),)
+    gateway = looking.container_of(engine.connect(), lab.lab, "server", "gateway")
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edited(lab, edit))
+        assert gateway.exec_run(["nginx", "-s", "reload"]).exit_code == 0
+        found = gathering.ask(lab.lab, Question(MTLS))
+
+        def is_told() -> bool:
+            nonlocal found
+            found = gathering.ask(lab.lab, Question(MTLS))
+            return "bind()" in " ".join((found.finding.why, *found.finding.also))
+
+        eventually(is_told)
+
+
+# A lab that is half up
+
+
+@contextmanager
+def halted(tested: TestedLab, host: str, service: str, how: str) -> Iterator[str]:
+    """A container, paused or stopped; its name."""
+    container = looking.container_of(engine.connect(), tested.lab, host, service)
+    container.pause() if how == "pause" else container.stop(timeout=1)
+    try:
+        yield str(container.name)
+    finally:
+        container.unpause() if how == "pause" else container.start()
+        tested.find_ports("server")
+        eventually(lambda: ask_plainly(tested) == 200, 60)
+
+
+def test_a_gateway_that_is_paused_is_told_with_what_lets_it_go_on(
+    lab: TestedLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked for itself the lab is not ready; on the way it is the answer."""
+    common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+    with halted(lab, "server", "gateway", "pause") as name:
+        assert cli.main(["explain", MTLS, *common]) == 4
+        complaint = capsys.readouterr().err
+        found = gathering.ask(lab.lab, Question(OUT_PLAIN))
+
+    assert f"docker unpause {name}" in complaint
+    assert complaint.count("\n") == 1
+    assert (found.finding.cause, found.answer) == ("upstream-paused", "504")
+    assert f"docker unpause {name}" in found.finding.fix
+
+
+def test_a_service_that_is_paused_is_told_from_a_slow_one(lab: TestedLab) -> None:
+    with halted(lab, "server", "node", "pause"):
+        found = gathering.ask(lab.lab, Question("https://inner.lab.test/node/health"))
+
+    assert (found.finding.cause, found.answer) == ("upstream-paused", "timeout")
+    assert "node is paused" in found.finding.why
+
+
 BAD_INPUT = {
     "https://nowhere.example/": "explain asks the lab's own gateways alone; there are inner.lab.test",
     "https://server/mtls/": "did you mean 'inner.lab.test'?",
@@ -741,7 +992,7 @@ def test_an_expired_file_of_one_s_own_is_explained(lab: TestedLab, tmp_path: Pat
         found = gathering.ask(lab.lab, Question(MTLS, certificate=tmp_path / "own.pem"))
 
     assert found.finding.cause == "expired"
-    assert found.as_expected is None
+    assert (found.expected, found.as_expected) == (400, True)
 
 
 @contextmanager
@@ -765,21 +1016,32 @@ def started_anew(tested: TestedLab) -> Iterator[Callable[[], str]]:
 
 STARTS = {
     "3 a misspelt service": (in_server("ADDRESS OF mirror", "server miror:8000;"), "did you mean mirror?"),
+    "a line that cannot be read": (
+        in_server("    server_tokens off;", "    server_tokens off"),
+        "nginx does not read on from that line",
+    ),
     "3 a service that has another name altogether": (in_server("ADDRESS OF mirror", "server db:5432;"), "there are "),
 }
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab) -> None:
-    """`up` and `status` tell it; the line of the configuration stands with it."""
+def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """`up`, `status` and `explain` tell it; the line of the configuration stands with it."""
     edits, told = STARTS[name]
     with started_anew(lab) as start, ExitStack() as stack:
         for edit in edits:
             stack.enter_context(edited(lab, edit))
         said = start()
+        common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+        eventually(lambda: cli.main(["explain", MTLS, *common]) == 4)
+        explained = capsys.readouterr().err
+        assert cli.main(["status", *common]) == 0
+        status = capsys.readouterr().out
 
     assert told in said
-    assert re.search(r"server/nginx/nginx\.conf:\d+", said)
+    for text in (said, explained, status):
+        assert "[emerg]" in text
+        assert re.search(r"server/nginx[^/]*/nginx\.conf:\d+", text.replace("\n", ""))
 
 
 def test_a_key_that_the_gateway_s_user_cannot_read_is_named(lab: TestedLab) -> None:

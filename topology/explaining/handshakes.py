@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from topology.explaining import chains, verification
+from topology.explaining import chains, upstreams, verification
 from topology.explaining.certificates import Certificate
 from topology.explaining.chains import SERVER, Shown, Trust
 from topology.explaining.configuration import inner
@@ -19,6 +19,8 @@ OWN_SIGNED = ("unsupported protocol", "alert number 70", "protocol version", "no
 
 def no_answer(evidence: Evidence) -> Finding:
     hop = evidence.hops[0] if evidence.hops else Hop(evidence.sent.host)
+    if evidence.received.failure == "timeout" and (found := stuck(evidence)) is not None:
+        return found
     for cause in (server_refused, unknown_name, service_refuses, protocol, not_believing, nobody_there):
         if (found := cause(evidence, hop)) is not None:
             return found
@@ -26,6 +28,29 @@ def no_answer(evidence: Evidence) -> Finding:
         "no-answer", f"{evidence.sent.host} gave no answer: {evidence.received.failure}. {evidence.received.detail}",
         f"look at its log (`mtls-lab logs {evidence.sent.host}`)", evidence.sent.host, (),
         tuple(line.message for line in hop.errors),
+    )  # fmt: skip
+
+
+def stuck(evidence: Evidence) -> Finding | None:
+    """The caller waited in vain: the last gateway that the request reached tells for whom it waited itself."""
+    hop = evidence.maker
+    if hop is None:
+        return None
+    meant = upstreams.meant_peer(evidence, hop)
+    what = f"{hop.host}'s gateway passed the request on, and no answer came"
+    if meant is not None and meant.status != "running":
+        return upstreams.down(hop, meant, what)
+    if (found := upstreams.halted(evidence, hop)) is not None:
+        return found
+    if hop.access is None or not hop.told("upstream"):
+        return None
+    whom = meant.service if meant is not None else hop.told("upstream")
+    limit = hop.effective.value("proxy_read_timeout", "60s")
+    return Finding(
+        "upstream-slow", f"{what} from {whom} while the caller waited ({hop.told('seconds')} s); {hop.host}'s gateway "
+        f"itself would wait {limit} (proxy_read_timeout).", f"see what {whom} is busy with (`mtls-lab logs`)",
+        hop.host, (*hop.effective.every("proxy_read_timeout"), *upstreams.passes(hop)),
+        field=upstreams.route_field(hop),
     )  # fmt: skip
 
 
@@ -92,6 +117,15 @@ def unknown_name(evidence: Evidence, hop: Hop) -> Finding | None:
     host = evidence.topology.hosts.get(evidence.sent.host)
     names = " or ".join((host.domain, *host.aliases)) if host else "its own name"
     name = evidence.sent.domain
+    if verification.is_address(name):
+        return Finding(
+            "no-server-name", f"The caller called {evidence.sent.host}'s gateway by its address, {name}, and TLS sends "
+            "no name (SNI) for an address: the gateway refuses the handshake, so that nobody gets another server's "
+            "rules. Clients that never send a name (old ones, some health checks) meet the same.",
+            f"call it as {names}", evidence.sent.host,
+            (reject, *(inner(hop.effective.server, "listen") if hop.effective.server else ())),
+            field=("hosts", evidence.sent.host, "domain"),
+        )  # fmt: skip
     return Finding(
         "unknown-server-name", f"The caller asked for {name or 'no name at all'} in the handshake (SNI), and "
         f"{evidence.sent.host}'s gateway has no server of that name: it refuses the handshake, so that nobody gets "

@@ -60,6 +60,8 @@ def unverified_server(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
         return None
     called = called_host(evidence, hop)
     served = evidence.served.get(called, ())
+    if (elsewhere := other_holder(evidence, hop, line)) is not None:
+        return elsewhere
     if not served:
         return Finding(
             "upstream-not-verified", f"{hop.host}'s gateway does not believe the certificate of the server that it "
@@ -99,11 +101,30 @@ def verify_settings(hop: Hop) -> tuple[Directive, ...]:
     return tuple(one for name in names if (one := hop.effective.one(name)) is not None)
 
 
+def other_holder(evidence: Evidence, hop: Hop, line: ErrorLine) -> Finding | None:
+    """The address that was called is another container's than the host's that is meant: its name leads elsewhere."""
+    called, address = called_host(evidence, hop), address_of(line).rpartition(":")[0]
+    holder = evidence.holders.get(address, "")
+    own = {where.partition("/")[0] for where in evidence.holders.values()}
+    if not called or not holder or called not in own or holder == f"{called}/gateway":
+        return None
+    right = ", ".join(at for at, whose in evidence.holders.items() if whose == f"{called}/gateway")
+    return Finding(
+        "upstream-elsewhere", f"{hop.host}'s gateway calls {called} at {address}, and that is the address of {holder}: "
+        f"the name leads elsewhere. {called}'s gateway is at {right}. What answers there is not believed (nginx says: "
+        f"{line.message}).", "correct the address by which the name is known there (extra_hosts, DNS, or `server` in "
+        "the upstream), and start that gateway anew", hop.host, (*servers(hop), *passes(hop)), (line.message,),
+        route_field(hop),
+    )  # fmt: skip
+
+
 def wrong_name(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding | None:
     line = holding(lines, "upstream SSL certificate does not match")
     line = line or next((each for each in lines if each.code in OF_NAMES), None)
     if line is None:
         return None
+    if (elsewhere := other_holder(evidence, hop, line)) is not None:
+        return elsewhere
     match = NAME_DIFFERS.search(line.message)
     wanted = match[1] if match else hop.effective.value("proxy_ssl_name") or target(hop)
     served = evidence.served.get(called_host(evidence, hop), ())
@@ -232,20 +253,16 @@ def unreachable(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding
                    "timed out", "no live upstreams")  # fmt: skip
     if line is None:
         return None
-    if "reading response header" in line.message:
-        return slow(hop, line)
     address = address_of(line)
     meant = meant_peer(evidence, hop)
+    if "reading response header" in line.message and (meant is None or meant.status == "running"):
+        return halted(evidence, hop, line.message) or slow(hop, line)
     holder = next((peer for peer in hop.peers if address.rpartition(":")[0] in peer.addresses), None)
     places = (*servers(hop), *passes(hop))
     field = route_field(hop)
     what = f"{hop.host}'s gateway tried {address or target(hop)}, and "
     if meant is not None and meant.status != "running":
-        return Finding(
-            "upstream-down", f"{what}nobody answers: {meant.service} is {meant.status}.",
-            f"see why it stopped (`mtls-lab logs {hop.host}/{meant.service}`), and run `mtls-lab up`", hop.host, places,
-            (line.message,), field,
-        )  # fmt: skip
+        return down(hop, meant, f"{what}nobody answers", (line.message,))
     if meant is not None and meant.addresses and address and holder is not meant:
         owner = f" now belongs to {holder.service}" if holder else " belongs to nobody now"
         return Finding(
@@ -261,11 +278,48 @@ def unreachable(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding
             " all addresses there", hop.host, places, (line.message,),
             ("hosts", hop.host, "services", meant.service, "port"),
         )  # fmt: skip
+    if (found := halted(evidence, hop, line.message)) is not None:
+        return found
     called = called_host(evidence, hop)
-    reason = f": {called} is not up, or out of reach" if called else ""
+    reason = f": {called}'s gateway runs, and is out of reach from there" if called else ""
     return Finding(
-        "upstream-unreachable", f"{what}nobody answers there{reason}.", f"bring {called} up (`mtls-lab status`)"
-        if called else "see that it runs and listens", hop.host, places, (line.message,), field,
+        "upstream-unreachable", f"{what}nobody answers there{reason}.", "see that both are on one network, and that "
+        "nothing between them drops packets" if called else "see that it runs and listens", hop.host, places,
+        (line.message,), field,
+    )  # fmt: skip
+
+
+def down(hop: Hop, meant: Peer, what: str, lines: tuple[str, ...] = ()) -> Finding:
+    """The service itself does not run."""
+    paused = meant.status == "paused"
+    return Finding(
+        "upstream-paused" if paused else "upstream-down", f"{what}: {meant.service} is {meant.status}"
+        + (": connections to it open, and nobody there ever answers." if paused else "."),
+        f"`docker unpause` its container ({meant.service} of {hop.host})" if paused else
+        f"see why it stopped (`mtls-lab logs {hop.host}/{meant.service}`), and run `mtls-lab up`", hop.host,
+        (*servers(hop), *passes(hop)), lines, route_field(hop),
+    )  # fmt: skip
+
+
+def halted(evidence: Evidence, hop: Hop, line: str = "") -> Finding | None:
+    """The gateway of the host that is called does not run."""
+    called = called_host(evidence, hop)
+    standing = evidence.gateways.get(called)
+    if standing is None or standing.status == "running":
+        return None
+    places, lines = (*servers(hop), *passes(hop)), (*((line,) if line else ()), *standing.said)
+    if standing.status == "paused":
+        return Finding(
+            "upstream-paused", f"{hop.host}'s gateway called {called}, whose gateway is paused: connections to it "
+            "open, and nobody there ever answers.", f"`docker unpause {standing.name}`", hop.host, places, lines,
+            route_field(hop),
+        )  # fmt: skip
+    how = "there is none of its containers" if standing.status == "down" else f"its gateway is {standing.status}"
+    why = f" It says: {'; '.join(standing.said)}." if standing.said else ""
+    return Finding(
+        "upstream-unreachable", f"{hop.host}'s gateway called {called}, and nobody answers there: {called} is not up "
+        f"({how}).{why}", f"bring {called} up (`mtls-lab status`, `mtls-lab up`)", hop.host, places, lines,
+        route_field(hop),
     )  # fmt: skip
 
 

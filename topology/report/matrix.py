@@ -39,7 +39,7 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = (), reasons:
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
         if verdict.check.id in reasons:
-            console.print(Text(explanation.in_short(reasons[verdict.check.id])))
+            console.print(Text(explanation.in_short(reasons[verdict.check.id], verdict.check.id)))
     for line in left_out_lines(left_out):
         console.print(Text(line))
     as_expected = len(verdicts) - len(wrong)
@@ -147,6 +147,6 @@ def junit(verdicts: Sequence[Verdict], reasons: Reasons = NONE) -> str:
         if not verdict.ok:
             failure = ElementTree.SubElement(case, "failure", message=explained(verdict))
             if verdict.check.id in reasons:
-                failure.text = explanation.in_short(reasons[verdict.check.id])
+                failure.text = explanation.in_short(reasons[verdict.check.id], verdict.check.id)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

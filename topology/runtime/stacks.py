@@ -30,6 +30,7 @@ from topology.runtime import (
     conflicts,
     engine,
     execution,
+    last_words,
     looking,
     machines,
     networking,
@@ -478,10 +479,23 @@ def refresh_gateway(
     if loaded.strip() == wanted:
         return
     if gateway.id in before:
-        execute(gateway, ["nginx", "-t"])
+        refuse_unreadable(gateway)
         reload(gateway)
         progress.step(f"{host}: gateway reloaded")
     execute(gateway, ["sh", "-c", f"echo {wanted} > {STAMP}"])
+
+
+def refuse_unreadable(gateway: Container) -> None:
+    """Raises NotReady where nginx would not take up the files as they are, with its words and what they mean."""
+    tested = execution.run(gateway, ["nginx", "-t"])
+    if tested.code:
+        said = last_words.emergency(tested.told)
+        means = last_words.meaning(tested.told, looking.around(gateway)) if said else ()
+        told = [f"[emerg] {said}" if said else tested.told.strip(), *(f"that means: {line}" for line in means)]
+        raise NotReady(
+            f"{gateway.name}: nginx refuses what lies on disk, and goes on with what it read before:\n"
+            + "\n".join(f"  {line}" for line in told)
+        )
 
 
 WORKERS = """\
