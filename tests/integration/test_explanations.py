@@ -942,6 +942,9 @@ BAD_INPUT = {
     f"{MTLS} --from server --as bro": "nobody can show a certificate",
     f"{MTLS} --cert NOWHERE": "cannot be read",
     f"{MTLS} --cert FOLDER": "cannot be read",
+    f"{MTLS} --cert PIPE": "is no file, but a pipe",
+    f"{MTLS} --cert CERT --key PIPE": "is no file, but a pipe",
+    f"{MTLS} --body PIPE": "is no file, but a pipe",
     f"{MTLS} --cert KEY": "holds no certificate",
     f"{MTLS} --cert DER": "convert it",
     f"{MTLS} --cert CERT": "name the key's file",
@@ -974,7 +977,8 @@ def test_bad_input_is_one_clear_line(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "FOLDER").mkdir()
-    files = {*contents, "FOLDER", "NOWHERE"}
+    os.mkfifo(tmp_path / "PIPE")
+    files = {*contents, "FOLDER", "PIPE", "NOWHERE"}
     words = [str(tmp_path / word) if word in files else word for word in line.split()]
     common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from topology.description.wording import shown, suggestion
@@ -140,6 +141,8 @@ def content_of(file: Path) -> bytes:
 
 
 def content(path: Path, option: str) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InvalidInput(f"{option} {path}: is no file, but a pipe or a device, which can be read once; name a file")
     try:
         with path.open("rb") as file:
             return file.read(LARGEST)
@@ -173,8 +176,8 @@ def check_key(path: Path, chain: tuple[Certificate, ...], *, given: bool) -> Non
         raise InvalidInput(
             f"{option}: the key is encrypted; decrypt it for this: `openssl pkey -in {path} -out FILE`"
         ) from None
-    except ValueError:
-        raise InvalidInput(f"{option}: holds no private key in PEM; name another file") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise InvalidInput(f"{option}: holds no private key in PEM that can be used; name another file") from None
     own = [number for number, one in enumerate(chain) if one.raw and one.raw.public_key() == key.public_key()]
     if 0 in own:
         return

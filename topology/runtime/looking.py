@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
+ENDED = ("created", "restarting", "exited", "dead")
 LAST_LINES = 15
 """Of a log, in which a container says why it gave up."""
 
@@ -110,7 +111,8 @@ def gave_up(container: Container) -> tuple[str, ...]:
 def complaints(lab: Lab) -> Mapping[tuple[str, str], tuple[str, ...]]:
     """(host, service) of each container that does not run as it should -> why, as far as it has said so."""
     found = [(one, State.of(one)) for one in everywhere(lab)]
-    told = {(state.host, state.service): gave_up(one) for one, state in found if not state.ready}
+    halted = [(one, state) for one, state in found if state.status in ENDED or state.starts_over]
+    told = {(state.host, state.service): gave_up(one) for one, state in halted}
     return {at: lines for at, lines in told.items() if lines}
 
 
