@@ -153,7 +153,7 @@ def refused(container: Container, tested: str, since: datetime | None, changed: 
     if not said and not is_newer:
         return None
     asked, logged = last_refusal(container, since) if since is not None else (None, "")
-    if not said and (asked is None or changed is None or changed > asked + ROUNDING):
+    if not said and (asked is None or changed is None or changed > asked):
         return None  # files that changed since nobody has asked it to read
     said = said or logged
     around = looking.around(container)
