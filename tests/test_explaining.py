@@ -414,6 +414,24 @@ def test_of_many_cells_each_kind_is_looked_into_and_none_is_left_without_a_cause
     assert {cells.kind_of(group) for group in groups} == kinds
 
 
+# Services that terminate TLS themselves
+
+NODE_TLS = loading.load(LABS / "node-tls.yaml").topology
+
+
+def of_service(status: int, expected: int | str) -> Explanation:
+    sent = Sent("https://strict.lab.test:3300/", "strict", "strict.lab.test", "/", port=3300)
+    hop = Hop("strict", "/", None)
+    return reasoning.explain(Evidence(sent, Received(status), NODE_TLS, (hop,), expected=expected, now=NOW))
+
+
+def test_what_a_service_answers_on_its_own_connections_is_no_answer_of_the_gateway() -> None:
+    assert of_service(200, 200).finding.cause == "passed"
+    assert of_service(404, 200).finding.cause == "application"
+    assert of_service(200, REFUSED).finding.cause == "service-lets-in"
+    assert of_service(200, 200).maker == "the service node of strict"
+
+
 # Who limits
 
 

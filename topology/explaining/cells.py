@@ -14,7 +14,7 @@ from topology.explaining.asking import Question, Target
 from topology.explaining.callers import Asker
 from topology.explaining.evidence import Evidence, Finding, Received, Sent
 from topology.explaining.gathering import Scene
-from topology.explaining.reasoning import Explanation, explain
+from topology.explaining.reasoning import NOT_AS_GENERATED, VAGUE, Explanation, explain
 from topology.proof import expected_walls, probing
 from topology.proof.checking import Verdict
 from topology.proof.expectation import NOBODY, Check
@@ -92,7 +92,22 @@ def looked_into(scene: Scene, verdict: Verdict) -> Explanation:
         then = from_logs(scene, verdict)  # once more, it was answered as it should be
         note = "Asked again, it was answered as it should be: what was wrong has passed, or comes and goes."
         return replace(then, finding=replace(then.finding, also=(*then.finding.also, note)))
-    return from_logs(scene, verdict)
+    return by_a_plain_request(scene, verdict, from_logs(scene, verdict))
+
+
+def by_a_plain_request(scene: Scene, verdict: Verdict, found: Explanation) -> Explanation:
+    """Where the logs do not tell why: a plain GET of the same caller, if it is answered alike, has the same cause.
+
+    nginx's error lines are found by what `explain` alone sends along.
+    """
+    observed = verdict.observation.status
+    if observed is None or found.finding.cause not in (*VAGUE, NOT_AS_GENERATED):
+        return found
+    plain = asked_again(scene, verdict)
+    if plain.evidence.received.status != observed or plain.finding.cause in (*VAGUE, NOT_AS_GENERATED):
+        return found
+    note = f"A plain request for {verdict.check.path} is answered alike; this is its cause."
+    return replace(plain, finding=replace(plain.finding, also=(*plain.finding.also, note)))
 
 
 def asked_again(scene: Scene, verdict: Verdict) -> Explanation:

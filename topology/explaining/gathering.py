@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,7 +32,7 @@ from topology.proof.callers import Worth
 from topology.proof.expectation import Caller
 from topology.runtime import differing, gateways, logs, looking
 from topology.runtime.differing import Difference
-from topology.runtime.gateways import CERTIFICATES, CONFIGURATION, File, Insides
+from topology.runtime.gateways import CERTIFICATES, CONFIGURATION, File, Insides, Neighbour
 from topology.runtime.lab import Lab
 from topology.runtime.logs import GATEWAY, Choice, Line
 from topology.runtime.running import RunningLab
@@ -57,6 +58,11 @@ class Scene:
 
     lab: Lab
     running: RunningLab
+
+    @cached_property
+    def neighbours(self) -> tuple[Neighbour, ...]:
+        """The lab's containers, as they are when they are first looked at."""
+        return gateways.neighbours(self.lab)
 
 
 def ask(lab: Lab, question: Question) -> Explanation:
@@ -125,12 +131,9 @@ def evidence(scene: Scene, target: Target, sent: Sent, received: Received, lines
     if is_named_otherwise(topology, sent):
         expected, rule = None, ""
     return Evidence(
-        gateways=standings(scene.lab),
+        gateways=standings(scene),
         holders={
-            address: f"{one.state.host}/{one.state.service}"
-            for host in topology.hosts
-            for one in gateways.neighbours(scene.lab, host)
-            for address in one.addresses
+            address: f"{one.state.host}/{one.state.service}" for one in scene.neighbours for address in one.addresses
         },
         sent=sent,
         received=received,
@@ -155,15 +158,16 @@ def compared_with_the_topology(lab: Lab, evidence: Evidence) -> Evidence:
     return replace(evidence, hops=tuple(replace(hop, differences=found.get(hop.host, ())) for hop in evidence.hops))
 
 
-def standings(lab: Lab) -> dict[str, Standing]:
+def standings(scene: Scene) -> dict[str, Standing]:
     """How each host's gateway is."""
-    seen = {state.host: state for state in looking.survey(lab).states if state.service == GATEWAY}
-    halted = any(host not in seen or seen[host].status != "running" for host in lab.topology.hosts)
-    said = looking.complaints(lab) if halted else {}
+    hosts = scene.lab.topology.hosts
+    seen = {one.state.host: one.state for one in scene.neighbours if one.state.service == GATEWAY}
+    halted = any(host not in seen or seen[host].status != "running" for host in hosts)
+    said = looking.complaints(scene.lab) if halted else {}
     return {
         host: Standing(seen[host].status, seen[host].name, said.get((host, GATEWAY), ()))
         if host in seen else Standing("down")
-        for host in lab.topology.hosts
+        for host in hosts
     }  # fmt: skip
 
 
@@ -241,7 +245,8 @@ def hop(
         now=inside.now,
         peers=tuple(
             Peer(one.state.service, one.state.status, one.state.health or "", one.addresses)
-            for one in gateways.neighbours(scene.lab, host)
+            for one in scene.neighbours
+            if one.state.host == host
         ),
         stale=tuple(stale(inside)),
         refused=inside.refused,
@@ -358,8 +363,8 @@ def served(scene: Scene, hops: tuple[Hop, ...], target: Target) -> Iterator[tupl
 
 
 def looked(scene: Scene, host: str, name: str) -> tuple[Certificate, ...]:
-    states = looking.survey(scene.lab).states
-    if not any(state.host == host and state.service == GATEWAY and state.status == "running" for state in states):
+    states = [one.state for one in scene.neighbours if one.state.host == host and one.state.service == GATEWAY]
+    if not any(state.status == "running" for state in states):
         return ()
     return hop(scene, host, LISTENERS["https"], name, "/", None, ()).read("ssl_certificate")
 

@@ -10,9 +10,13 @@ from topology.explaining.chains import SERVER, Shown, Trust
 from topology.explaining.configuration import inner
 from topology.explaining.evidence import Evidence, Finding, Hop
 from topology.explaining.log_lines import holding
+from topology.proof.expectation import REFUSED
 
 ANY_DEPTH = 100
 """OpenSSL's own default for clients, as good as none."""
+
+ERROR = 400
+"""From here on a status is a refusal or a failure."""
 
 OWN_SIGNED = ("unsupported protocol", "alert number 70", "protocol version", "no protocols available")
 
@@ -140,8 +144,7 @@ def service_refuses(evidence: Evidence, hop: Hop) -> Finding | None:
     trust = evidence.service_trust
     if trust is None or evidence.received.failure not in ("handshake refused", "connection reset"):
         return None
-    host = evidence.topology.hosts[evidence.sent.host]
-    service = next((name for name, one in host.services.items() if one.tls and one.tls.port == evidence.sent.port), "")
+    service = service_of(evidence)
     field = ("hosts", evidence.sent.host, "services", service, "tls")
     rule = f"{service} of {evidence.sent.host} terminates TLS itself, and refuses the handshake"
     if not evidence.sent.shown:
@@ -156,6 +159,36 @@ def service_refuses(evidence: Evidence, hop: Hop) -> Finding | None:
     return Finding(
         found[0].kind, f"{rule}: {found[0].why} The other side only says: {evidence.received.detail[:160]}",
         found[0].fix, evidence.sent.host, field=field, also=tuple(one.why for one in found[1:]),
+    )  # fmt: skip
+
+
+def service_of(evidence: Evidence) -> str:
+    """The service that terminates TLS itself at the port that was called."""
+    host = evidence.topology.hosts[evidence.sent.host]
+    return next((name for name, one in host.services.items() if one.tls and one.tls.port == evidence.sent.port), "")
+
+
+def service_answered(evidence: Evidence) -> Finding:
+    """The gateway passes such connections on as they are, and can neither guard nor answer anything in them."""
+    sent, service = evidence.sent, service_of(evidence)
+    field = ("hosts", sent.host, "services", service, "tls")
+    who = f"The service {service} of {sent.host}, which terminates TLS itself, answered {evidence.received.status}"
+    if evidence.expected == REFUSED:
+        trust = evidence.service_trust
+        shown = Shown(sent.shown, trust, evidence.now or datetime.now(UTC), evidence.known) if trust else None
+        found = chains.flaws(shown) if shown and sent.shown else ()
+        what = found[0].why if found else "it was shown no certificate that the topology accepts."
+        return Finding(
+            "service-lets-in", f"{who}, and should have refused the handshake: {what}",
+            "let it insist on certificates, and believe those of TLS_CLIENT_CA alone that are not on TLS_CRL "
+            "(Node.js: requestCert and rejectUnauthorized)", sent.host, field=field,
+        )  # fmt: skip
+    if (evidence.received.status or 0) < ERROR:
+        return Finding("passed", f"{who}: the gateway passes the connection on to it as it is.", "", sent.host,
+                       field=field)  # fmt: skip
+    return Finding(
+        "application", f"{who}, and that is its own: no gateway looks into such a connection.",
+        f"look into its log (`mtls-lab logs {sent.host}/{service}`)", sent.host, field=field,
     )  # fmt: skip
 
 

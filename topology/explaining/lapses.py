@@ -79,7 +79,9 @@ def other_identity(evidence: Evidence, _: Hop) -> Finding | None:
     """A gateway on the way calls on as somebody else than the topology says, whatever came of it."""
     expected, status = evidence.expected, evidence.received.status
     said = "" if expected in (None, status) else f"The topology says {expected}, and the answer was {status}: "
-    return next((found for each in evidence.hops if (found := identity_on_wrong_route(evidence, each, said))), None)
+    causes = (identity_on_wrong_route, *((shared_upstream,) if evidence.as_expected is False else ()))
+    found = (cause(evidence, each, said) for each in evidence.hops for cause in causes)
+    return next((one for one in found if one is not None), None)
 
 
 def route_of(evidence: Evidence, hop: Hop) -> Route | None:

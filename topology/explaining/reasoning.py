@@ -110,6 +110,8 @@ def cause_of(evidence: Evidence) -> Finding:
         return lapses.beside(evidence)
     if evidence.received.status is None:
         return handshakes.no_answer(evidence)
+    if evidence.sent.port is not None:
+        return handshakes.service_answered(evidence)
     if hop is not None:
         for cause in CAUSES:
             if (found := cause(evidence, hop)) is not None:
@@ -126,6 +128,8 @@ def cause_of(evidence: Evidence) -> Finding:
 def maker_of(evidence: Evidence, finding: Finding) -> str:
     if evidence.received.status is None:
         return "nobody"
+    if evidence.sent.port is not None:
+        return f"the service {handshakes.service_of(evidence)} of {evidence.sent.host}"
     hop = evidence.maker
     if hop is None:
         return f"the gateway of {evidence.sent.host}"
@@ -139,7 +143,7 @@ def outdated(evidence: Evidence, finding: Finding) -> Finding:
     """What the container does not see as it lies on disk comes before what follows from it."""
     for hop in evidence.hops:
         for stale in hop.stale:
-            if is_relevant(stale, hop, finding) and finding.cause != "passed":
+            if is_relevant(stale, hop, finding) and finding.cause not in ("passed", *KNOWN_OTHERWISE):
                 return replace(
                     finding,
                     cause=stale.cause,
@@ -152,12 +156,16 @@ def outdated(evidence: Evidence, finding: Finding) -> Finding:
     return replace(finding, also=(*finding.also, *notes)) if notes else finding
 
 
+KNOWN_OTHERWISE = frozenset({"upstream-down", "upstream-paused", "upstream-slow", "application"})
+"""Causes that hold whatever the gateway has read."""
+
 VAGUE = frozenset({
-    "unknown", "no-answer", "let-in", "passed", "seen-otherwise", "application", "handshake-failed",
-    "configured-answer", "upstream-handshake", "upstream-impostor", "tls-version", "malformed-request",
+    "unknown", "no-answer", "let-in", "passed", "seen-otherwise", "handshake-failed", "upstream-handshake",
+    "upstream-impostor", "tls-version", "malformed-request",
 })  # fmt: skip
 """Causes that say what happened, and not yet why it is otherwise than the topology says."""
 
+NOT_AS_GENERATED = "not-as-generated"
 TOLD = 3
 """Differences that are told one by one."""
 
@@ -172,15 +180,19 @@ def differing(evidence: Evidence, finding: Finding) -> Finding:
     why = f"What lies on disk is not what the topology makes: {told}{more}."
     if finding.cause not in VAGUE:
         return replace(finding, also=(*finding.also, why))
-    spots = (Directive(one.here or "(missing)", (), Spot(relative(one.file), one.line)) for _, one in found if one.line)
+    spots = (spot(one) for _, one in found if one.line)
     return replace(
         finding,
-        cause="not-as-generated",
+        cause=NOT_AS_GENERATED,
         why=f"{finding.why} {why}",
         fix="`mtls-lab up` writes and issues it again; where the change is meant, say it in the topology",
         host=found[0][0].host,
         settings=(*tuple(spots)[:TOLD], *finding.settings),
     )
+
+
+def spot(one: Difference) -> Directive:
+    return Directive(one.here or f"(missing) {one.wanted}", (), Spot(relative(one.file), one.line))
 
 
 def in_words(one: Difference) -> str:
@@ -190,18 +202,14 @@ def in_words(one: Difference) -> str:
     return f"{where} has `{one.here}` in the place of `{one.wanted}`" if one.here else f"{where} lacks `{one.wanted}`"
 
 
-KNOWN_OTHERWISE = frozenset({"upstream-down", "upstream-slow", "application", "upstream-address-changed"})
-"""Causes that hold whatever the gateway has read."""
-
-
 def refused(evidence: Evidence, finding: Finding) -> Finding:
     """A gateway that does not take up what lies on disk: what is read there is not what decided."""
     for hop in evidence.hops:
         if hop.refused is None:
             continue
         told = refusal_told(hop.host, hop.refused)
-        undecided = hop.effective.block is None and finding.cause not in KNOWN_OTHERWISE
-        if not undecided and not is_decided_by_stale(hop, finding):
+        undecided = hop.effective.block is None or is_decided_by_stale(hop, finding)
+        if not undecided or finding.cause in KNOWN_OTHERWISE:
             return replace(finding, also=(*finding.also, told))
         beneath = "" if finding.cause in ("unknown", "no-answer") else f" With what it has: {finding.why}"
         return replace(

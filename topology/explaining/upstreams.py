@@ -62,6 +62,13 @@ def unverified_server(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
     served = evidence.served.get(called, ())
     if (elsewhere := other_holder(evidence, hop, line)) is not None:
         return elsewhere
+    if hop.effective.value("proxy_ssl_verify", "off") != "on":
+        return Finding(
+            "upstream-verification-off", f"{hop.host}'s gateway is not to verify whom it calls (proxy_ssl_verify is "
+            "off), so nginx loads nobody whom it would trust; and gateways of a lab judge every server before they "
+            f"show it a certificate, and so believe none ({line.code}: {line.reason}).", "set `proxy_ssl_verify on`",
+            hop.host, verify_settings(hop) or passes(hop), (line.message,), route_field(hop),
+        )  # fmt: skip
     if not served:
         return Finding(
             "upstream-not-verified", f"{hop.host}'s gateway does not believe the certificate of the server that it "
@@ -154,8 +161,8 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
         one for name in ("proxy_ssl_server_name", "proxy_ssl_name", "proxy_ssl_protocols", "proxy_ssl_certificate")
         if (one := hop.effective.one(name)) is not None
     ) or passes(hop)  # fmt: skip
-    if (plain := plain_service(evidence, hop, line)) is not None:
-        return plain
+    if (found := plain_service(evidence, hop, line) or other_holder(evidence, hop, line)) is not None:
+        return found
     for words, cause, why, fix in ALERTS:
         if cause == "upstream-sni" and any(word in text for word in words) and (lost := lost_name(evidence, hop, line)):
             return lost
@@ -314,7 +321,7 @@ def halted(evidence: Evidence, hop: Hop, line: str = "") -> Finding | None:
             "open, and nobody there ever answers.", f"`docker unpause {standing.name}`", hop.host, places, lines,
             route_field(hop),
         )  # fmt: skip
-    how = "there is none of its containers" if standing.status == "down" else f"its gateway is {standing.status}"
+    how = "none of its containers is there" if standing.status == "down" else f"its gateway is {standing.status}"
     why = f" It says: {'; '.join(standing.said)}." if standing.said else ""
     return Finding(
         "upstream-unreachable", f"{hop.host}'s gateway called {called}, and nobody answers there: {called} is not up "

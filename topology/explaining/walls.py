@@ -13,7 +13,6 @@ from topology.nginx.tree import Directive, Place
 from topology.proof import expected_walls as expected
 from topology.proof.checking import Verdict
 from topology.runtime import differing, inside
-from topology.runtime.differing import Difference
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
@@ -78,7 +77,7 @@ def explained(lab: Lab, running: RunningLab, verdict: Verdict) -> Explanation:
     field = ("hosts", check.host, "services", check.route) if check.route in host.services else ("hosts", check.host)
     finding = Finding(
         stopped(verdict) or wall.cause, why, fix, check.host,
-        settings=(*map(spot, about[: reasoning.TOLD]), *own_line(lab, check.host, check.route)), field=field,
+        settings=(*map(reasoning.spot, about[: reasoning.TOLD]), *own_line(lab, check.host, check.route)), field=field,
     )  # fmt: skip
     sent = Sent("", check.host, host.domain, "", caller=check.caller)
     evidence = Evidence(
@@ -130,10 +129,6 @@ def beyond_files(lab: Lab, running: RunningLab, verdict: Verdict) -> tuple[str, 
                 f"take it out: `docker network disconnect NETWORK {strangers[0]}`",
             )
     return None
-
-
-def spot(one: Difference) -> Directive:
-    return Directive(one.here or "(missing)", (), Place(reasoning.relative(one.file), one.line))
 
 
 def own_line(lab: Lab, host: str, service: str) -> tuple[Directive, ...]:

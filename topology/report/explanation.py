@@ -92,6 +92,11 @@ def in_short(found: Explanation, cell: str = "") -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
+def in_a_word(found: Explanation) -> str:
+    """The same, where it was told already."""
+    return f"    {found.finding.cause}, as above: {found.of}"
+
+
 def as_json(found: Explanation) -> dict[str, Any]:
     finding, sent, received = found.finding, found.evidence.sent, found.evidence.received
     return {

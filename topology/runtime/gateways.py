@@ -187,13 +187,9 @@ def started(lines: list[str]) -> datetime | None:
     return None
 
 
-def neighbours(lab: Lab, host: str) -> tuple[Neighbour, ...]:
-    """The containers of a host."""
-    return tuple(
-        Neighbour(State.of(one), tuple(addresses(one)))
-        for one in looking.everywhere(lab)
-        if host_of(one.labels) == host
-    )
+def neighbours(lab: Lab) -> tuple[Neighbour, ...]:
+    """The containers of all hosts."""
+    return tuple(Neighbour(State.of(one), tuple(addresses(one))) for one in looking.everywhere(lab))
 
 
 def addresses(container: Container) -> Iterator[str]:
