@@ -455,6 +455,27 @@ def test_a_limit_of_the_gateway_is_told_from_the_same_status_of_the_application(
     assert limited(status, upstream="10.0.0.9:8080", upstream_status=str(status)).cause == "application"
 
 
+OWN_WORDS = {
+    "too-many-connections": (503, 'limiting connections by zone "few"'),
+    "no-space": (500, 'pwrite() "/tmp/client_body/0000000001" failed (28: No space left on device)'),
+    "no-more-connections": (500, "1024 worker_connections are not enough while connecting to upstream"),
+}
+
+
+@pytest.mark.parametrize("cause", OWN_WORDS)
+def test_a_gateway_that_has_no_more_to_give_says_so(cause: str) -> None:
+    status, words = OWN_WORDS[cause]
+    line = log_lines.parse(
+        f"2026/11/25 22:00:00 [error] 30#30: *5 {words}, client: 10.0.0.1, server: ec3.lab.test, "
+        'request: "GET / HTTP/1.1"'
+    )
+    assert line is not None
+    hop = Hop("server", "/boot/", {"status": status, "listener": "https"}, (line,), None, settings("server", "/boot/"))
+    sent = Sent("https://ec3.lab.test/boot/", "server", "ec3.lab.test", "/boot/")
+
+    assert reasoning.cause_of(Evidence(sent, Received(status), TOPOLOGY, (hop,))).cause == cause
+
+
 # Halted containers
 
 

@@ -30,7 +30,7 @@ from topology.explaining.reasoning import Explanation
 from topology.proof import checking, families
 from topology.pytest_plugin import TestedLab, brought_up
 from topology.report import explanation, matrix
-from topology.runtime import engine, looking, stacks
+from topology.runtime import altering, engine, looking, stacks
 
 pytestmark = pytest.mark.integration
 
@@ -704,6 +704,22 @@ def test_a_wall_that_does_not_stand_is_told_with_what_makes_it_so(lab: TestedLab
     }
 
 
+def test_a_container_that_was_started_with_more_rights_is_told_from_a_file_that_says_so(lab: TestedLab) -> None:
+    environment = altering.values(lab.lab, lab.running)["server"]
+    altering.restart(lab.lab, "server", "node", environment, "services: {node: {cap_add: [NET_RAW]}}")
+    try:
+        assert altering.wait_until_healthy(lab.lab, "server")
+        (found,) = walls_explained(lab).values()
+    finally:
+        altering.restart(lab.lab, "server", "node", environment)
+        assert altering.wait_until_healthy(lab.lab, "server")
+
+    assert found.finding.cause == "more-rights-than-needed"
+    assert "CAP_NET_RAW" in found.finding.why
+    assert "the container was changed, or started otherwise" in found.finding.why
+    assert [place.text for place in found.directives] == ["node:"]
+
+
 def test_a_key_that_everybody_may_read_is_told_with_its_file(lab: TestedLab) -> None:
     key = lab.lab.certificates("server") / "server.key"
     key.chmod(0o644)
@@ -1051,16 +1067,55 @@ def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab, capsy
         assert re.search(r"server/nginx[^/]*/nginx\.conf:\d+", text.replace("\n", ""))
 
 
-def test_a_key_that_the_gateway_s_user_cannot_read_is_named(lab: TestedLab) -> None:
-    """7: the certificate beside it can be read; who owns the key, and with which mode, is said."""
-    key = lab.lab.certificates("server") / "server.key"
-    owner = key.stat().st_uid
+@pytest.mark.parametrize("name", ["server.key", LISTS])
+def test_a_file_that_the_gateway_s_user_cannot_read_is_named(name: str, lab: TestedLab) -> None:
+    """7: what lies beside it can be read; who owns it, and with which mode, is said.  Lists as well as keys."""
+    file = lab.lab.certificates("server") / name
+    facts = file.stat()
+    owner = (lab.lab.certificates("server") / "server.key").stat().st_uid
     with started_anew(lab) as start:
         try:
-            os.chown(key, 0, 0)
+            os.chown(file, 0, 0)
+            file.chmod(0o600)
             said = start()
         finally:
-            os.chown(key, owner, owner)
+            os.chown(file, facts.st_uid, facts.st_gid)
+            file.chmod(facts.st_mode & 0o777)
 
     assert f"nginx runs as user {owner}" in said
     assert "belongs to user 0 (mode 0600)" in said
+
+
+def test_a_chain_in_the_wrong_order_is_named(lab: TestedLab) -> None:
+    """nginx only says that the key does not fit: it takes the first certificate of the file for its own."""
+    file = lab.lab.certificates("server") / "server.pem"
+    good = file.read_bytes()
+    leaf = first(good)
+    with started_anew(lab) as start:
+        try:
+            file.write_bytes(good.removeprefix(leaf) + leaf)
+            said = start()
+        finally:
+            file.write_bytes(good)
+
+    assert "is that of certificate number 2" in said
+    assert "put that one first" in said
+
+
+def test_a_certificate_that_was_renewed_and_not_read_is_told_from_one_that_ended(lab: TestedLab) -> None:
+    """The file is good; what the gateway shows is what it read before."""
+    past = {"start": NOW - timedelta(days=9), "end": NOW - timedelta(days=1)}
+    case = Broken("", APP, files=server_certificate(**past))
+    certificate, key = ROOT.server("inner.lab.test")
+    folder = lab.lab.certificates("server")
+    with broken(lab, case):
+        ended = gathering.ask(lab.lab, Question(APP))
+        later = time.time() + 60
+        for name, content in (("server.pem", certificate), ("server.key", key)):
+            (folder / name).write_bytes(content)
+            os.utime(folder / name, (later, later))
+        renewed = gathering.ask(lab.lab, Question(APP))
+
+    assert ended.finding.cause == "server-expired"
+    assert renewed.finding.cause == "not-reloaded"
+    assert "ended at" in renewed.finding.why

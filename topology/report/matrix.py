@@ -41,7 +41,8 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = (), reasons:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
         if (reason := reasons.get(verdict.check.id)) is not None:
             again = id(reason) in told
-            console.print(Text(explanation.in_a_word(reason) if again else explanation.in_short(reason)))
+            short = explanation.in_short(reason, verdict.check.id)
+            console.print(Text(explanation.in_a_word(reason) if again else short))
             told.add(id(reason))
     for line in left_out_lines(left_out):
         console.print(Text(line))
