@@ -25,7 +25,7 @@ def no_answer(evidence: Evidence) -> Finding:
     hop = evidence.hops[0] if evidence.hops else Hop(evidence.sent.host)
     if evidence.received.failure == "timeout" and (found := stuck(evidence)) is not None:
         return found
-    for cause in (server_refused, unknown_name, service_refuses, protocol, not_believing, nobody_there):
+    for cause in (plain_listener, server_refused, unknown_name, service_refuses, protocol, not_believing, nobody_there):
         if (found := cause(evidence, hop)) is not None:
             return found
     return Finding(
@@ -55,6 +55,20 @@ def stuck(evidence: Evidence) -> Finding | None:
         f"itself would wait {limit} (proxy_read_timeout).", f"see what {whom} is busy with (`mtls-lab logs`)",
         hop.host, (*hop.effective.every("proxy_read_timeout"), *upstreams.passes(hop)),
         field=upstreams.route_field(hop),
+    )  # fmt: skip
+
+
+def plain_listener(evidence: Evidence, hop: Hop) -> Finding | None:
+    """The caller spoke TLS, and what came back is no TLS."""
+    if "wrong version number" not in evidence.received.detail.lower().replace("_", " "):
+        return None
+    server = hop.effective.server
+    listens = inner(server, "listen") if server else ()
+    return Finding(
+        "no-tls-on-port", f"The caller spoke TLS, and {evidence.sent.host} answered in plain HTTP: what listens on that "
+        "port has no `ssl` in its `listen`, or it is a plain port.", "write `listen 443 ssl;`, or call it with http://",
+        evidence.sent.host, listens, tuple(line.message for line in hop.errors),
+        ("hosts", evidence.sent.host, "tls"),
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ CAUSES: tuple[Cause, ...] = (
     lapses.let_in,
     lapses.passed_anyway,
     applications.wrong_application,
+    applications.upgrade_lost,
     applications.api_definition,
     refusals.redirected,
     refusals.bad_request,

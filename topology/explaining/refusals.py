@@ -14,16 +14,20 @@ from topology.nginx.tree import Directive
 NEGOTIATED = "client attempted to request the server name different from the one that was negotiated"
 TOO_LARGE = re.compile(r"client intended to send too large body: (\d+) bytes")
 LONG_HEADER = "client sent too long header line"
+BY_GUARDS = ("401", "403", "404", "421")
+"""What guards answer; nobody's refusal of TLS."""
+
 LARGE_BUFFER = 8192
 """Of large_client_header_buffers, which one header line has to fit into (nginx)."""
 
 
 def guarded(evidence: Evidence, hop: Hop) -> Finding | None:
-    """403 by a guard of the configuration, as far as its condition says which."""
-    if hop.told("status") != "403" or hop.told("upstream"):
+    """A refusal by a guard of the configuration, as far as its condition says which."""
+    status = hop.told("status")
+    if status not in BY_GUARDS or hop.told("upstream"):
         return None
     for condition, answer in hop.effective.guards():
-        if answer.arguments[:1] == ("403",):
+        if answer.arguments[:1] == (status,):
             found = by_condition(evidence, hop, condition, answer)
             if found is not None:
                 return found
@@ -41,7 +45,9 @@ def by_condition(evidence: Evidence, hop: Hop, condition: Directive, answer: Dir
             "the route", hop.host, (condition, answer), field=(*field, "internal"),
         )  # fmt: skip
     if "$ssl_client_verify" in variables and verified != "SUCCESS":
-        return verification.absent(evidence, hop, "403", (condition, answer), (), (*field, "client_certificate"))
+        return too_wide(evidence, hop, condition, answer) or verification.absent(
+            evidence, hop, hop.told("status"), (condition, answer), (), (*field, "client_certificate")
+        )
     if "$ssl_client_verify" in variables and guard_misses(condition):
         return Finding(
             "guard-on-wrong-value", f"The guard of {hop.route} refuses callers whose certificate was verified: "
@@ -59,6 +65,24 @@ def by_condition(evidence: Evidence, hop: Hop, condition: Directive, answer: Dir
     return None
 
 
+def too_wide(evidence: Evidence, hop: Hop, condition: Directive, answer: Directive) -> Finding | None:
+    """A guard where the topology lets everybody in."""
+    host = evidence.topology.hosts.get(hop.host)
+    route = host.routes.get(hop.route) if host else None
+    if route is None or route.client_certificate == "required" or route.allow or route.internal:
+        return None
+    server = hop.effective.server
+    everywhere = server is not None and condition in (server.children or ())
+    where = "stands in the server itself, so that it holds for every route" if everywhere else "stands there"
+    return Finding(
+        "guard-where-none-belongs", f"The topology lets everybody in on {hop.route} of {hop.host}, but a guard "
+        f"{where}: `{condition}`, and this caller showed no certificate that was verified.",
+        "move it into the locations that need it" if everywhere else "take it out, or say "
+        "`client_certificate: required` in the topology", hop.host, (condition, answer),
+        field=("hosts", hop.host, "routes", hop.route),
+    )  # fmt: skip
+
+
 RIGHT_GUARD = "let it refuse everybody but SUCCESS: `if ($ssl_client_verify != SUCCESS) { return 403; }`"
 
 
@@ -73,7 +97,12 @@ def guard_misses(condition: Directive) -> bool:
 def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Directive) -> Finding | None:
     if hop.told("client_verify") != "SUCCESS":
         return verification.absent(
-            evidence, hop, "403", (condition, answer), (), ("hosts", hop.host, "routes", hop.route, "allow")
+            evidence,
+            hop,
+            hop.told("status"),
+            (condition, answer),
+            (),
+            ("hosts", hop.host, "routes", hop.route, "allow"),
         )
     route = evidence.topology.hosts[hop.host].routes.get(hop.route) if hop.host in evidence.topology.hosts else None
     allowed = ", ".join(route.allow) if route else ""
@@ -164,6 +193,16 @@ def misdirected(evidence: Evidence, hop: Hop) -> Finding | None:
             ("hosts", hop.host, "domain"),
         )  # fmt: skip
     name = hop.told("host") or asked or evidence.sent.domain
+    before = evidence.before(hop)
+    if before is not None:
+        sets = [one for one in before.effective.every("proxy_set_header") if one.value.lower() == "host"]
+        return Finding(
+            "egress-sends-other-host", f"{before.host}'s gateway calls {hop.host} and sends `Host: {name}` along, and "
+            f"{hop.host}'s gateway has no server of that name.",
+            f"set `proxy_set_header Host {known_names(evidence, hop)}` in that location of {before.host}", before.host,
+            (*sets, *(one for one in (before.effective.one("proxy_pass"),) if one)),
+            field=("hosts", before.host, "routes", before.route),
+        )  # fmt: skip
     server = hop.effective.server
     answers = tuple(inner(server, "return")) if server else ()
     return Finding(
@@ -243,6 +282,20 @@ def bad_request(evidence: Evidence, hop: Hop) -> Finding | None:
     """400 and its like, that nginx gives to what is no request by HTTP's rules."""
     line = next((line for line in hop.errors if line.message.startswith("client sent") and not line.code), None)
     status = evidence.received.status or 0
+    if status == 414 and not hop.told("upstream"):
+        return Finding(
+            "uri-too-long", f"The address is {len(urlsplit(evidence.sent.url).geturl())} characters long, and the "
+            f"request's first line has to fit into one buffer of {hop.host}'s gateway (large_client_header_buffers, 8k "
+            "by default).", "ask by a body (POST), or raise large_client_header_buffers", hop.host,
+            hop.effective.every("large_client_header_buffers"), (line.message,) if line else (),
+        )  # fmt: skip
+    if status == 405 and not hop.told("upstream"):
+        place = hop.effective.location
+        return Finding(
+            "method-for-files", f"{hop.host}'s gateway answers there with files of its own, and these can be asked for "
+            f"by GET and HEAD alone, not by {hop.told('method')}.", "ask a route that leads to a service", hop.host,
+            (place,) if place else (), field=("hosts", hop.host, "routes"),
+        )  # fmt: skip
     if hop.told("upstream") or not 400 <= status < 500 or line is None:
         return None
     return Finding(
@@ -322,6 +375,12 @@ def no_route(evidence: Evidence, hop: Hop) -> Finding | None:
     """404 of the gateway's own."""
     if evidence.received.status != 404 or hop.told("upstream"):
         return None
+    location = hop.effective.location
+    if location is not None and any(one.value == "404" for one in inner(location, "return")):
+        return None  # the configuration says so
+    before = evidence.before(hop)
+    if before is not None and not hop.route:
+        return wrong_path(evidence, before, hop)
     place = hop.effective.location
     host = evidence.topology.hosts.get(hop.host)
     path = urlsplit(evidence.sent.url).path
@@ -346,6 +405,22 @@ def no_route(evidence: Evidence, hop: Hop) -> Finding | None:
     return Finding(
         "no-route" if not hop.route else "no-file", why, fix, hop.host, (place,) if place else (),
         field=("hosts", hop.host, "routes"),
+    )  # fmt: skip
+
+
+def wrong_path(evidence: Evidence, before: Hop, hop: Hop) -> Finding:
+    """An egress route that asks the other host for a path of which it has no route."""
+    host = evidence.topology.hosts.get(before.host)
+    route = host.routes.get(before.route) if host else None
+    passed = before.effective.one("proxy_pass")
+    meant = f" The topology says that {before.route} leads to {route.to} there." if route and route.host else ""
+    there = evidence.topology.hosts.get(hop.host)
+    return Finding(
+        "egress-path", f"{before.host}'s gateway asks {hop.host} for {hop.told('uri')}, and no route of {hop.host} "
+        f"leads there (there are {', '.join(there.routes) if there else 'none'}).{meant} What stands behind the name "
+        "in proxy_pass takes the place of the location's path, to the letter, its last slash too.",
+        f"correct the path in that proxy_pass, or `to` of {before.route}", before.host, (passed,) if passed else (),
+        field=("hosts", before.host, "routes", before.route),
     )  # fmt: skip
 
 

@@ -163,6 +163,8 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
     ) or passes(hop)  # fmt: skip
     if (found := plain_service(evidence, hop, line) or other_holder(evidence, hop, line)) is not None:
         return found
+    if "wrong version number" in text or "packet length too long" in text:
+        place = (*servers(hop), *passes(hop))
     for words, cause, why, fix in ALERTS:
         if cause == "upstream-sni" and any(word in text for word in words) and (lost := lost_name(evidence, hop, line)):
             return lost
