@@ -75,8 +75,8 @@ def upgrade_lost(evidence: Evidence, hop: Hop) -> Finding | None:
             what = f"does not send {' and '.join(missing)} on" if missing else "speaks HTTP/1.0 to what is behind it"
             return Finding(
                 "upgrade-lost", f"The caller asked for a WebSocket, and {each.host}'s gateway {what}: both headers "
-                "hold for one connection alone, so nginx drops them where nobody names them, and what is behind it saw a "
-                f"plain request ({evidence.received.status}).",
+                "hold for one connection alone, so nginx drops them where nobody names them, and what is behind it saw "
+                f"a plain request ({evidence.received.status}).",
                 "set `proxy_http_version 1.1;`, `proxy_set_header Upgrade $http_upgrade;` and `proxy_set_header "
                 'Connection "upgrade";` in that location', each.host,
                 (*((version,) if version and old else ()), *upstreams.passes(each)), field=upstreams.route_field(each),

@@ -65,8 +65,8 @@ def plain_listener(evidence: Evidence, hop: Hop) -> Finding | None:
     server = hop.effective.server
     listens = inner(server, "listen") if server else ()
     return Finding(
-        "no-tls-on-port", f"The caller spoke TLS, and {evidence.sent.host} answered in plain HTTP: what listens on that "
-        "port has no `ssl` in its `listen`, or it is a plain port.", "write `listen 443 ssl;`, or call it with http://",
+        "no-tls-on-port", f"The caller spoke TLS, and {evidence.sent.host} answered in plain HTTP: what listens on "
+        "that port has no `ssl` in its `listen`, or it is a plain port.", "write `listen 443 ssl;`, or call it with http://",
         evidence.sent.host, listens, tuple(line.message for line in hop.errors),
         ("hosts", evidence.sent.host, "tls"),
     )  # fmt: skip
