@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -412,6 +413,24 @@ def test_of_many_cells_each_kind_is_looked_into_and_none_is_left_without_a_cause
     assert len(chosen) == cells.MOST
     assert len(alike) == len(groups) - cells.MOST
     assert {cells.kind_of(group) for group in groups} == kinds
+
+
+def test_a_refusal_of_the_application_does_not_hide_that_it_should_not_have_been_asked(tmp_path: Path) -> None:
+    """Whoever is let in where a guard is missing may get any answer from behind it."""
+    folder = tmp_path / "nginx"
+    shutil.copytree(TWO_HOST / "server" / "nginx", folder)
+    routes = (folder / "routes.conf").read_text()
+    guard = "    if ($ssl_client_verify != SUCCESS) {\n        return 403;\n    }\n"
+    assert guard in routes
+    (folder / "routes.conf").write_text(routes.replace(guard, ""))
+    read = reading.read(folder / "nginx.conf", prefix="/etc/nginx", mounts=Mounts.of({"/etc/nginx/lab": folder}))
+    holds = configuration.effective(read, 443, "ec3.lab.test", "/mtls/health")
+    access = {"status": 501, "listener": "https", "upstream": "10.0.0.9:8080", "client_verify": "NONE"}
+    hop = Hop("server", "/mtls/", access, (), read, holds, peers=(Peer("mtls", "running", "", ("10.0.0.9",)),))
+    sent = Sent("https://ec3.lab.test/mtls/health", "server", "ec3.lab.test", "/mtls/health")
+    found = reasoning.cause_of(Evidence(sent, Received(501), TOPOLOGY, (hop,), expected=403))
+
+    assert found.cause == "guard-missing"
 
 
 # Services that terminate TLS themselves

@@ -15,9 +15,14 @@ from topology.nginx.tree import Directive
 
 
 def let_in(evidence: Evidence, hop: Hop) -> Finding | None:
-    """The first lapse on the way, where the topology says that the caller is refused and he was not."""
+    """The first lapse on the way, where the topology says that the caller is refused and he was not.
+
+    What he then got from behind the gateways, an error of the application's own for instance, is no matter.
+    """
     status = evidence.received.status
-    if status is None or status >= 400 or evidence.expected not in (400, 403):
+    if status in (None, evidence.expected) or evidence.expected not in (400, 403):
+        return None
+    if (status or 0) >= 400 and not hop.told("upstream"):
         return None
     said = f"The topology says {evidence.expected} here ({evidence.rule}), and the answer was {status}: "
     for each in evidence.hops:
