@@ -542,6 +542,25 @@ BEYOND = {
     "a method that files do not know": Broken(
         "method-for-files", "https://inner.lab.test/", asked={"method": "POST"}, names=("POST",)
     ),
+    "a resolver that does not answer": Broken(
+        "upstream-dns-silent", APP, (
+            *in_server("location /app/ {", "location /app/ {\n    resolver 127.0.0.1;\n    resolver_timeout 1s;\n    "
+                       "set $up nowhere.invalid;", "routes.conf"),
+            *in_server("proxy_pass http://mirror/;", "proxy_pass http://$up/;", "routes.conf"),
+        ), names=("127.0.0.1", "127.0.0.11"), directive="resolver 127.0.0.1",
+    ),
+    "a redirect to a name behind the gateways": Broken(
+        "redirect-to-inner-name", OUT_PLAIN, (
+            *in_client("location /plain/ {", "location /plain/ {\n    proxy_redirect off;"),
+            *in_server("location /app/ {", "location /app/ {\n    proxy_redirect off;", "routes.conf"),
+        ), asked=answering(status=302, headers=[["Location", "https://inner.lab.test/app/login"]]),
+        names=("inner.lab.test is a name from behind",), directive="proxy_redirect off",
+    ),
+    "the egress proxy shows a certificate of another authority": Broken(
+        "other-authority", OUT, files=lambda _: dict(zip(
+            (("client", "identities/bro.pem"), ("client", "identities/bro.key")), TWIN.client("bro"), strict=True)),
+        names=("client's gateway shows there",), directive="proxy_ssl_certificate",
+    ),
     "503 by the application": Broken("application", APP, asked=answering(status=503), names=("mirror",)),
     "429 by the application": Broken("application", APP, asked=answering(status=429), names=("mirror",)),
 }  # fmt: skip

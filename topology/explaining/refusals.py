@@ -317,6 +317,8 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
     )  # fmt: skip
     if evidence.sent.origin:
         return None
+    if by_service and led.hostname and led.hostname != asked.hostname and led.hostname in names_within(evidence):
+        return leaked_name(evidence, hop, location, led.hostname)
     to_https = asked.scheme == "http" and led.scheme == "https"
     if not by_service and not to_https and by_return(evidence, hop) is not None:
         return None
@@ -329,6 +331,28 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
             field=("hosts", hop.host, "publish"),
         )  # fmt: skip
     return None
+
+
+def names_within(evidence: Evidence) -> set[str]:
+    """Names and addresses behind the first gateway, by which the caller reaches nobody."""
+    names = {name for hop in evidence.hops for peer in hop.peers for name in (peer.service, *peer.addresses)}
+    for hop in evidence.hops[1:]:
+        host = evidence.topology.hosts.get(hop.host)
+        names |= {host.domain, *host.aliases} if host else set()
+    return names
+
+
+def leaked_name(evidence: Evidence, hop: Hop, location: str, name: str) -> Finding:
+    """A redirect to where the application thinks that it is, which no gateway on the way put right."""
+    rules = [one for each in evidence.hops for one in each.effective.every("proxy_redirect")]
+    off = [one for one in rules if one.value == "off"]
+    why = "proxy_redirect is off" if off else "no proxy_redirect on the way fits it"
+    return Finding(
+        "redirect-to-inner-name", f"The application redirects to {location}, and {name} is a name from behind the "
+        f"gateways: the caller came by {evidence.sent.url}. The answer went out as it came, since {why}.",
+        "have the application write paths alone, or the name in X-Forwarded-Host; or set proxy_redirect there",
+        hop.host, tuple(dict.fromkeys(off or rules)), field=("hosts", hop.host, "routes", hop.route),
+    )  # fmt: skip
 
 
 def nginx_redirect(evidence: Evidence, hop: Hop, location: str) -> Finding:

@@ -17,6 +17,9 @@ OF_NAMES = (62, 63, 64)
 
 GATEWAY_FAILURES = (500, 502, 503, 504)
 NAME_DIFFERS = re.compile(r"upstream SSL certificate does not match \"([^\"]*)\"")
+NO_ANSWER = "110"
+"""ETIMEDOUT: of a resolver that does not answer; else the number is DNS's own."""
+
 UNRESOLVED = re.compile(r"(\S+) could not be resolved \((\d+): ([^)]*)\)")
 
 
@@ -249,6 +252,14 @@ def unresolved(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding 
     match = UNRESOLVED.search(line.message)
     name = match[1] if match else target(hop)
     known = ", ".join(peer.service for peer in hop.peers)
+    if match and match[2] == NO_ANSWER:
+        asked = ", ".join(one.value for one in hop.effective.every("resolver"))
+        return Finding(
+            "upstream-dns-silent", f"{hop.host}'s gateway asked {asked or 'its resolver'} for the name {name}, and got "
+            "no answer in time: whether there is such a name is not known.", "correct `resolver` (in a container the "
+            "engine's own is 127.0.0.11), or see whether that server runs", hop.host,
+            (*hop.effective.every("resolver"), *passes(hop)), (line.message,), route_field(hop),
+        )  # fmt: skip
     return Finding(
         "upstream-unresolved", f"{hop.host}'s gateway does not find the name {name} ({line.message}); on its networks "
         f"there are {known or 'no services'}.", "correct the name, or put both on one network", hop.host,

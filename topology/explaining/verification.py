@@ -69,7 +69,10 @@ def judged(evidence: Evidence, hop: Hop) -> Finding | None:
         + open_route(evidence, hop),
         fix=main.fix,
         host=hop.host,
-        settings=deciding(hop, *([main.setting] if main.setting else []), "verify_client"),
+        settings=(
+            *(before.effective.every("proxy_ssl_certificate") if before else ()),
+            *deciding(hop, *([main.setting] if main.setting else []), "verify_client"),
+        ),
         lines=quoted(line),
         field=field_of(evidence, hop, main, sent[0]),
         also=tuple(other.why for other in others if other is not main),
