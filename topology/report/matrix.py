@@ -36,10 +36,14 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = (), reasons:
     for line in family_lines([verdict for verdict in verdicts if verdict.check.request]):
         console.print(Text(line))
     wrong = [verdict for verdict in verdicts if not verdict.ok]
+    told: set[int] = set()
     for verdict in wrong:
         console.print(Text(f"{WRONG} {explained(verdict)}"))
-        if verdict.check.id in reasons:
-            console.print(Text(explanation.in_short(reasons[verdict.check.id])))
+        if (reason := reasons.get(verdict.check.id)) is not None:
+            again = id(reason) in told
+            short = explanation.in_short(reason, verdict.check.id)
+            console.print(Text(explanation.in_a_word(reason) if again else short))
+            told.add(id(reason))
     for line in left_out_lines(left_out):
         console.print(Text(line))
     as_expected = len(verdicts) - len(wrong)
@@ -147,6 +151,6 @@ def junit(verdicts: Sequence[Verdict], reasons: Reasons = NONE) -> str:
         if not verdict.ok:
             failure = ElementTree.SubElement(case, "failure", message=explained(verdict))
             if verdict.check.id in reasons:
-                failure.text = explanation.in_short(reasons[verdict.check.id])
+                failure.text = explanation.in_short(reasons[verdict.check.id], verdict.check.id)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
