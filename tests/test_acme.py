@@ -308,7 +308,7 @@ def test_what_certbot_says_is_told_with_the_host() -> None:
 
 
 def test_an_interval_that_is_no_number_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in ("soon", "0", "-5"):
+    for wrong in ("soon", "0", "-5", "\u0666\u0660"):
         monkeypatch.setenv("MTLS_LAB_ACME_INTERVAL", wrong)
         with pytest.raises(InvalidInput, match=f"^MTLS_LAB_ACME_INTERVAL={wrong}: not a number of seconds"):
             stacks.environment_values(Lab(parsed(TEXT), Path("out")))

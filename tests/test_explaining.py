@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from tests import issuers
 from tests.issuers import Authority
 from tests.test_generation import LABS
 from tests.test_zoo import DEEP, FLAT
-from topology.description import loading
-from topology.explaining import certificates, chains, configuration, gathering, log_lines, reasoning
+from topology.description import catalog, loading
+from topology.description.model import Topology
+from topology.explaining import cells, certificates, chains, configuration, gathering, log_lines, reasoning
 from topology.explaining.asking import Target
+from topology.explaining.callers import Asker, placed
 from topology.explaining.chains import Shown, Trust
-from topology.explaining.evidence import Evidence, Finding, Hop, Peer, Received, Sent
+from topology.explaining.configuration import Effective
+from topology.explaining.evidence import Evidence, Finding, Hop, Peer, Received, Sent, Stale, Standing
+from topology.explaining.reasoning import Explanation
 from topology.nginx import reading
 from topology.nginx.reading import Mounts
 from topology.pki import issuing, zoo
 from topology.pki.zoo import Scene
 from topology.proof import callers, expectation
-from topology.proof.expectation import REFUSED
-from topology.runtime import last_words
-from topology.runtime.gateways import File, Insides
+from topology.proof.checking import Verdict
+from topology.proof.expectation import REFUSED, Caller, Check
+from topology.proof.probing import Observation
+from topology.runtime import differing, last_words
+from topology.runtime.differing import Difference
+from topology.runtime.gateways import File, Insides, Refused
 from topology.runtime.last_words import Around
+from topology.runtime.running import RunningLab
 
 NOW = datetime.now(UTC)
 ROOT = issuers.root("acme root")
@@ -148,18 +161,76 @@ def test_whoever_is_refused_inside_of_tls_without_a_flaw_of_the_chain_is_known()
 
 @pytest.mark.parametrize("lab", [file.stem for file in sorted(LABS.glob("*.yaml"))])
 def test_explain_expects_what_check_expects(lab: str) -> None:
+    """Of services with TLS of their own, too."""
     topology = loading.load(LABS / f"{lab}.yaml").topology
-    differing = []
+    otherwise = []
     for check in (*expectation.checks(topology), *callers.checks(topology)):
-        if check.port is None:
-            tls = check.tls != "plain"
-            asked = Target(check.host, topology.hosts[check.host].domain, "127.0.0.1", 1, check.path, tls,
-                           443 if tls else 80)  # fmt: skip
-            expected, _ = gathering.expectation_of(topology, asked, check.shown)
-            if expected != check.expected:
-                differing.append((check.id, check.expected, expected))
+        tls = check.tls != "plain"
+        asked = Target(check.host, topology.hosts[check.host].domain, "127.0.0.1", 1, check.path, tls,
+                       check.port or (443 if tls else 80), check.port)  # fmt: skip
+        expected, _ = gathering.expectation_of(topology, asked, check.shown)
+        if expected != check.expected:
+            otherwise.append((check.id, check.expected, expected))
 
-    assert differing == []
+    assert otherwise == []
+
+
+# Files of one's own: what the topology says of whoever has them
+
+
+@pytest.fixture(scope="module")
+def issuer(pki: Path) -> Authority:
+    """The authority that the server trusts for its callers."""
+    folder = pki / "authorities" / "server_ca"
+    key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+    return Authority(x509.load_pem_x509_certificate((folder / "certificate.pem").read_bytes()), key)
+
+
+def said_of(pki: Path, certificate: bytes, path: str = "/mtls/health", host: str = "server") -> int | str | None:
+    lab = RunningLab(TOPOLOGY, None, {}, pki / "authorities", pki / "identities")
+    target = Target(host, TOPOLOGY.hosts[host].domain, "127.0.0.1", 1, path, True, 443)
+    asker = placed(Asker("own.pem", None, chain=certificates.read(certificate)), lab, target)
+    expected, _ = gathering.expectation_of(TOPOLOGY, target, asker.caller, asker.worth)
+    return expected
+
+
+def test_a_copy_of_an_identity_s_certificate_gets_what_the_identity_gets(pki: Path) -> None:
+    assert said_of(pki, (pki / "identities" / "bro" / "certificate.pem").read_bytes()) == 200
+
+
+def test_whoever_a_trusted_authority_signed_gets_in_and_nobody_else(pki: Path, issuer: Authority) -> None:
+    """Dates, purpose and signature decide, as the topology's own authorities have signed; not the gateways' files."""
+    assert said_of(pki, issuer.client("bro")[0]) == 200
+    assert said_of(pki, issuer.client("somebody")[0]) == 200
+    assert said_of(pki, issuer.client("bro", end=NOW - timedelta(minutes=1))[0]) == 400
+    assert said_of(pki, issuer.client("bro", purposes=["serverAuth"])[0]) == 400
+    assert said_of(pki, ROOT.client("bro")[0]) == 400
+    assert said_of(pki, ROOT.client("bro")[0], "/boot/health") == 400
+
+
+def test_where_nobody_is_asked_for_a_certificate_none_matters(pki: Path) -> None:
+    assert said_of(pki, ROOT.client("bro")[0], "/node/health", "client") == 200
+
+
+def test_a_list_of_identities_lets_in_whoever_the_authority_named_so(pki: Path, issuer: Authority) -> None:
+    named = parsed(
+        "      /mtls/: {service: mtls, client_certificate: required}", "      /mtls/: {service: mtls, allow: [bro]}"
+    )
+    lab = RunningLab(named, None, {}, pki / "authorities", pki / "identities")
+    target = Target("server", "ec3.lab.test", "127.0.0.1", 1, "/mtls/health", True, 443)
+
+    def said(certificate: bytes) -> int | str | None:
+        asker = placed(Asker("own.pem", None, chain=certificates.read(certificate)), lab, target)
+        return gathering.expectation_of(named, target, asker.caller, asker.worth)[0]
+
+    assert said(issuer.client("bro")[0]) == 200
+    assert said(issuer.client("BRO")[0]) == 403
+
+
+def parsed(old: str, new: str) -> Topology:
+    text = (LABS / "two-host.yaml").read_text()
+    assert old in text
+    return loading.parse(text.replace(old, new), LABS / "two-host.yaml", catalog.kinds(LABS / "two-host.yaml")).topology
 
 
 def test_a_refused_handshake_is_as_it_should_be_where_the_topology_says_so() -> None:
@@ -259,6 +330,194 @@ def test_a_name_that_no_server_has_meets_the_default_one() -> None:
     assert configuration.effective(read, 443, "nobody.test", "/").value("ssl_reject_handshake") == "on"
 
 
+# What nginx does not take up
+
+SYNTAX = 'unexpected "}" in /etc/nginx/lab/routes.conf:3'
+
+
+def refusing(tmp_path: Path, said: str = SYNTAX, **around: Any) -> Explanation:
+    """The server's gateway answered 403 to nobody, and refuses what lies on disk."""
+    (tmp_path / "routes.conf").write_text("location /mtls/ {\n    return 403\n}\n")
+    refused = Refused(said, ("correct it",), (tmp_path / "routes.conf", 3), NOW - timedelta(hours=1), NOW)
+    hop = Hop("server", "/mtls/", {"status": 403, "listener": "https", "client_verify": "NONE"}, refused=refused,
+              **{"effective": settings("server", "/mtls/health"), **around})  # fmt: skip
+    sent = Sent("https://ec3.lab.test/mtls/health", "server", "ec3.lab.test", "/mtls/health")
+    return reasoning.explain(Evidence(sent, Received(403), TOPOLOGY, (hop,), expected=403, now=NOW))
+
+
+def test_a_configuration_that_was_refused_is_told_with_its_line(tmp_path: Path) -> None:
+    """What lies on disk cannot be read: so it is not what decided."""
+    found = refusing(tmp_path, effective=Effective())
+
+    assert found.finding.cause == "reload-refused"
+    assert f"[emerg] {SYNTAX}" in found.finding.why
+    assert [(one.file, one.line, one.text) for one in found.directives] == [(str(tmp_path / "routes.conf"), 3, "}")]
+
+
+def test_a_refused_configuration_that_decided_nothing_is_told_beside(tmp_path: Path) -> None:
+    found = refusing(tmp_path)
+
+    assert found.finding.cause == "no-certificate"
+    assert any(SYNTAX in one for one in found.finding.also)
+
+
+def test_a_file_that_decided_and_was_refused_is_the_cause(tmp_path: Path) -> None:
+    """Not that somebody forgot to reload: a reload would change nothing."""
+    holds = settings("server", "/mtls/health")
+    stale = Stale(holds.value("ssl_crl"), "not-reloaded", "it changed", "reload the gateway")
+    found = refusing(tmp_path, stale=(stale,))
+
+    assert found.finding.cause == "reload-refused"
+    assert "reload the gateway" not in found.finding.fix
+
+
+# What lies on disk is not what the topology makes
+
+
+def test_an_answer_that_nothing_explains_is_told_by_what_differs(tmp_path: Path) -> None:
+    missing = Difference(tmp_path / "nginx.conf", 7, "", "ssl_reject_handshake on;")
+    hop = Hop("server", "", {"status": 200}, differences=(missing,))
+    sent = Sent("https://nobody.test/", "server", "nobody.test", "/")
+    evidence = Evidence(sent, Received(200), TOPOLOGY, (hop,), expected=REFUSED)
+    found = reasoning.explain(evidence).finding
+
+    assert found.cause == "not-as-generated"
+    assert "nginx.conf:7 lacks `ssl_reject_handshake on;`" in found.why
+    assert reasoning.explain(replace(evidence, expected=200)).finding.cause != "not-as-generated"
+
+
+def test_differences_are_told_with_their_lines() -> None:
+    file = Path("nginx.conf")
+    found = list(differing.between(file, "a;\nb off;\n\nc;\n", "a;\nb on;\n\nc;\nd;\n"))
+
+    assert [(one.line, one.here, one.wanted) for one in found] == [(2, "b off;", "b on;"), (4, "", "d;")]
+    assert list(differing.between(file, "a;\n", "a;\n")) == []
+
+
+# Wrong cells of `check`
+
+
+def wrong(caller: str, status: int, route: str = "/boot/") -> Verdict:
+    shown = Caller(caller)
+    check = Check("server", route, caller, "direct", "1.3", f"{route}health", 400, "", shown)
+    return Verdict(check, Observation(status, "", "", "", 0))
+
+
+def test_of_many_cells_each_kind_is_looked_into_and_none_is_left_without_a_cause() -> None:
+    """First those that differ in what they should have got, or got; then as many others as there is room for."""
+    groups = [[wrong(f"caller {n}", 200)] for n in range(cells.MOST + 5)]
+    groups += [[wrong("one", 403)], [wrong("two", 200, "/mtls/")]]
+    chosen, alike = cells.shared(groups)
+    kinds = {cells.kind_of(group) for group in chosen}
+
+    assert len(chosen) == cells.MOST
+    assert len(alike) == len(groups) - cells.MOST
+    assert {cells.kind_of(group) for group in groups} == kinds
+
+
+def test_a_refusal_of_the_application_does_not_hide_that_it_should_not_have_been_asked(tmp_path: Path) -> None:
+    """Whoever is let in where a guard is missing may get any answer from behind it."""
+    folder = tmp_path / "nginx"
+    shutil.copytree(TWO_HOST / "server" / "nginx", folder)
+    routes = (folder / "routes.conf").read_text()
+    guard = "    if ($ssl_client_verify != SUCCESS) {\n        return 403;\n    }\n"
+    assert guard in routes
+    (folder / "routes.conf").write_text(routes.replace(guard, ""))
+    read = reading.read(folder / "nginx.conf", prefix="/etc/nginx", mounts=Mounts.of({"/etc/nginx/lab": folder}))
+    holds = configuration.effective(read, 443, "ec3.lab.test", "/mtls/health")
+    access = {"status": 501, "listener": "https", "upstream": "10.0.0.9:8080", "client_verify": "NONE"}
+    hop = Hop("server", "/mtls/", access, (), read, holds, peers=(Peer("mtls", "running", "", ("10.0.0.9",)),))
+    sent = Sent("https://ec3.lab.test/mtls/health", "server", "ec3.lab.test", "/mtls/health")
+    found = reasoning.cause_of(Evidence(sent, Received(501), TOPOLOGY, (hop,), expected=403))
+
+    assert found.cause == "guard-missing"
+
+
+# Services that terminate TLS themselves
+
+NODE_TLS = loading.load(LABS / "node-tls.yaml").topology
+
+
+def of_service(status: int, expected: int | str) -> Explanation:
+    sent = Sent("https://strict.lab.test:3300/", "strict", "strict.lab.test", "/", port=3300)
+    hop = Hop("strict", "/", None)
+    return reasoning.explain(Evidence(sent, Received(status), NODE_TLS, (hop,), expected=expected, now=NOW))
+
+
+def test_what_a_service_answers_on_its_own_connections_is_no_answer_of_the_gateway() -> None:
+    assert of_service(200, 200).finding.cause == "passed"
+    assert of_service(404, 200).finding.cause == "application"
+    assert of_service(200, REFUSED).finding.cause == "service-lets-in"
+    assert of_service(200, 200).maker == "the service node of strict"
+
+
+# Who limits
+
+
+def limited(status: int, **told: Any) -> Finding:
+    """A 503 of the gateway of the server, or of the service behind it."""
+    access = {"status": status, "listener": "https", **told}
+    line = log_lines.parse(
+        '2026/11/25 22:00:00 [error] 30#30: *5 limiting requests, excess: 0.983 by zone "few", client: 10.0.0.1, '
+        'server: ec3.lab.test, request: "GET /boot/ HTTP/1.1", host: "ec3.lab.test"'
+    )
+    assert line is not None
+    lines = () if "upstream" in told else (line,)
+    hop = Hop("server", "/boot/", access, lines, None, settings("server", "/boot/"), peers=(Peer("boot", "running"),))
+    sent = Sent("https://ec3.lab.test/boot/", "server", "ec3.lab.test", "/boot/")
+    return reasoning.cause_of(Evidence(sent, Received(status), TOPOLOGY, (hop,)))
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_limit_of_the_gateway_is_told_from_the_same_status_of_the_application(status: int) -> None:
+    assert limited(status).cause == "too-many-requests"
+    assert limited(status, upstream="10.0.0.9:8080", upstream_status=str(status)).cause == "application"
+
+
+OWN_WORDS = {
+    "too-many-connections": (503, 'limiting connections by zone "few"'),
+    "no-space": (500, 'pwrite() "/tmp/client_body/0000000001" failed (28: No space left on device)'),
+    "no-more-connections": (500, "1024 worker_connections are not enough while connecting to upstream"),
+}
+
+
+@pytest.mark.parametrize("cause", OWN_WORDS)
+def test_a_gateway_that_has_no_more_to_give_says_so(cause: str) -> None:
+    status, words = OWN_WORDS[cause]
+    line = log_lines.parse(
+        f"2026/11/25 22:00:00 [error] 30#30: *5 {words}, client: 10.0.0.1, server: ec3.lab.test, "
+        'request: "GET / HTTP/1.1"'
+    )
+    assert line is not None
+    hop = Hop("server", "/boot/", {"status": status, "listener": "https"}, (line,), None, settings("server", "/boot/"))
+    sent = Sent("https://ec3.lab.test/boot/", "server", "ec3.lab.test", "/boot/")
+
+    assert reasoning.cause_of(Evidence(sent, Received(status), TOPOLOGY, (hop,))).cause == cause
+
+
+# Halted containers
+
+
+def halted(failure: str, status: int | None, peers: tuple[Peer, ...], gateways: Mapping[str, Standing]) -> Finding:
+    host, prefix = ("client", "/mtls/") if gateways else ("server", "/boot/")
+    access = {"status": 499, "upstream": "10.0.0.9:443", "seconds": 15}
+    hop = Hop(host, prefix, access, (), None, settings(host, f"{prefix}health"), peers=peers)
+    sent = Sent(f"https://x.test{prefix}", host, "x.test", prefix)
+    return reasoning.cause_of(Evidence(sent, Received(status, failure), TOPOLOGY, (hop,), gateways=gateways))
+
+
+def test_what_was_paused_is_told_from_what_is_slow() -> None:
+    """Connections to both open; one of them will never answer."""
+    paused, busy = Peer("boot", "paused"), Peer("boot", "running")
+
+    assert halted("timeout", None, (paused,), {}).cause == "upstream-paused"
+    assert halted("timeout", None, (busy,), {}).cause == "upstream-slow"
+    assert (
+        halted("timeout", None, (), {"server": Standing("paused", "lab-server-gateway-1")}).cause == "upstream-paused"
+    )
+    assert "exited" in halted("timeout", None, (), {"server": Standing("exited")}).why
+
+
 # The upstream's address
 
 
@@ -348,6 +607,54 @@ def test_no_start_line_is_a_folder_an_empty_file_or_another_format(tmp_path: Pat
     assert "is empty" in told(NO_START, around)
     file.write_bytes(b"\x30\x82")
     assert "is binary" in told(NO_START, around)
+
+
+def test_a_line_that_cannot_be_read_is_named_as_it_lies_on_this_machine(tmp_path: Path) -> None:
+    said = '[emerg] 1#1: unexpected "}" in /etc/nginx/lab/routes.conf:12'
+
+    assert f"{tmp_path}/routes.conf:12" in told(said, Around(mounts={"/etc/nginx/lab": tmp_path}))
+
+
+def test_listeners_that_could_not_be_bound_are_named_and_not_their_number() -> None:
+    bind = "[emerg] 1#1: bind() to 0.0.0.0:443 failed (98: Address already in use)\n"
+
+    assert "0.0.0.0:443" in last_words.emergency(bind * 5 + "[emerg] 1#1: still could not bind()\n")
+    assert "0.0.0.0:443" in told(bind + "[emerg] 1#1: still could not bind()\n", Around())
+
+
+MISMATCH = '[emerg] 1#1: SSL_CTX_use_PrivateKey("/c/server.key") failed (SSL: error:05800074:x509 certificate \
+routines::key values mismatch)'
+
+
+def test_a_chain_in_the_wrong_order_is_told_from_another_key(tmp_path: Path) -> None:
+    """nginx takes the first certificate of a file for its own."""
+    leaf, key = ABOVE.server("a.test")
+    (tmp_path / "server.key").write_bytes(key)
+    (tmp_path / "server.pem").write_bytes(ABOVE.pem + leaf)
+    around = Around(mounts={"/c": tmp_path})
+
+    assert "certificate number 2" in told(MISMATCH, around)
+    (tmp_path / "server.pem").write_bytes(ROOT.server("a.test")[0])
+    assert "not the key of the certificate beside it" in told(MISMATCH, around)
+
+
+def test_a_list_that_the_gateway_s_user_may_not_read_is_named(tmp_path: Path) -> None:
+    """Not the key alone can be unreadable."""
+    crl = tmp_path / "clients.crl.pem"
+    crl.write_text("")
+    crl.chmod(0o600)
+    tmp_path.chmod(0o755)
+    said = '[emerg] 1#1: X509_LOOKUP_load_file("/c/clients.crl.pem") failed (SSL: error:8000000D:system \
+library::Permission denied:calling fopen(/c/clients.crl.pem, r))'
+
+    assert "clients.crl.pem belongs to" in told(said, Around(user=crl.stat().st_uid + 7, mounts={"/c": tmp_path}))
+
+
+@pytest.mark.parametrize("said", [
+    "no ssl_client_certificate for ssl_verify_client", "no proxy_ssl_trusted_certificate for proxy_ssl_verify",
+])  # fmt: skip
+def test_verification_without_anybody_to_believe_is_said(said: str) -> None:
+    assert f"set {said.split()[1]}" in told(f"[emerg] 1#1: {said}", Around())
 
 
 def test_words_that_mean_nothing_special_stay_as_they_are() -> None:

@@ -264,7 +264,10 @@ def test_a_date_without_a_zone_is_the_caller_s_own() -> None:
     assert moment_to_come("2026-01-31", NOW) == datetime(2026, 1, 31).astimezone()
 
 
-@pytest.mark.parametrize("text", ["soon", "", "+90", "+90m", "-3d", "2025-12-31", "2026-13-01", "+99999999d"])
+@pytest.mark.parametrize(
+    "text",
+    ["soon", "", "+90", "+90m", "-3d", "2025-12-31", "2026-13-01", "+99999999d", "\u0663d", "+\u0669\u0660d"],
+)
 def test_any_other_moment_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="--at"):
         moment_to_come(text, NOW)

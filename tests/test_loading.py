@@ -145,6 +145,14 @@ def test_alternative_names_are_dns_names_uris_and_addresses() -> None:
     assert resolved(text).identities["bro"].san == names
 
 
+@pytest.mark.parametrize("name", ["\u017ftaff.web.test", "bro@\u212aing.test", "\u0131.web.test"])
+def test_letters_that_only_look_like_ascii_when_folded_are_refused(name: str) -> None:
+    """Long s, the Kelvin sign and the dotless i are no part of a DNS name."""
+    text = SMALL.replace("hosts:", f'identities: {{bro: {{authority: ca, san: ["{name}"]}}}}\nhosts:')
+    with pytest.raises(InvalidTopology, match="cannot stand on a certificate"):
+        resolved(text)
+
+
 def test_images_are_named_as_registries_name_them() -> None:
     """Registry with a port, path, tag and digest."""
     digest = "a" * 64

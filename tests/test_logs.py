@@ -285,6 +285,13 @@ def test_since_how_long_ago(text: str, seconds: int) -> None:
     assert logs.moment(text, NOW) == NOW.timestamp() - seconds
 
 
+@pytest.mark.parametrize("text", ["soon", "10", "\u0661\u0660m", "1h\u0663m", "-5m"])
+def test_since_anything_else_is_refused(text: str) -> None:
+    """Digits of other scripts are digits to Python, and no number that anybody meant here."""
+    with pytest.raises(InvalidInput, match="--since"):
+        logs.moment(text, NOW)
+
+
 def test_since_when() -> None:
     """Without a zone it is the caller's own."""
     assert logs.moment("2026-01-31T08:30:00Z", NOW) == NOW.timestamp()

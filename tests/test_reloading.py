@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from topology.errors import NotReady
-from topology.runtime import execution, stacks
-from topology.runtime.execution import OUT, Answer
+from topology.runtime import execution, looking, stacks
+from topology.runtime.execution import ERR, OUT, Answer
+from topology.runtime.last_words import Around
 
 
 class Gateway:
@@ -55,3 +57,26 @@ def test_a_configuration_that_is_not_taken_up_is_told(monkeypatch: pytest.Monkey
 
     with pytest.raises(NotReady, match=r"does not take up its new configuration:\n\[emerg\] bind\(\)"):
         reload(Gateway("/proc/7\n"))
+
+
+MISTAKE = b'nginx: [emerg] unexpected "}" in /etc/nginx/lab/routes.conf:7\nnginx: configuration file test failed\n'
+
+
+def test_files_that_nginx_would_not_take_are_told_with_line_and_meaning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As they lie on this machine, before anybody asks nginx to read them."""
+    monkeypatch.setattr(execution, "run", lambda *_: Answer(1, ((ERR, MISTAKE),)))
+    monkeypatch.setattr(looking, "around", lambda _: Around(mounts={"/etc/nginx/lab": tmp_path}))
+    gateway: Any = Gateway("")
+
+    with pytest.raises(NotReady, match=r'goes on with what it read before:\n  \[emerg\] unexpected "}"') as told:
+        stacks.refuse_unreadable(gateway)
+    assert f"{tmp_path}/routes.conf:7" in str(told.value)
+
+
+def test_files_that_nginx_takes_are_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "run", lambda *_: Answer(0, ((ERR, b"test is successful"),)))
+    gateway: Any = Gateway("")
+
+    stacks.refuse_unreadable(gateway)

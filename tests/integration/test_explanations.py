@@ -27,10 +27,10 @@ from topology.errors import NotReady
 from topology.explaining import cells, gathering
 from topology.explaining.asking import Question
 from topology.explaining.reasoning import Explanation
-from topology.proof import checking
+from topology.proof import checking, families
 from topology.pytest_plugin import TestedLab, brought_up
 from topology.report import explanation, matrix
-from topology.runtime import engine, looking, stacks
+from topology.runtime import altering, engine, looking, stacks
 
 pytestmark = pytest.mark.integration
 
@@ -465,6 +465,113 @@ LAPSES = {
 }  # fmt: skip
 
 
+BEYOND = {
+    "an address is no name": Broken(
+        "no-server-name", "https://127.0.0.1:HTTPS/app/health", names=("TLS sends no name", "inner.lab.test"),
+    ),
+    "the name of the other host leads elsewhere": Broken(
+        "upstream-elsewhere", OUT, in_client("server inner.lab.test:443;", "server CLIENT:443;", "nginx.conf"),
+        names=("client/gateway", "server's gateway is at"),
+    ),
+    "the egress proxy expects the name of its upstream group": Broken(
+        "upstream-sni", OUT, in_client("    proxy_ssl_name inner.lab.test;\n", ""), names=("Here it is server.as.bro",),
+    ),
+    "the egress proxy verifies nobody": Broken(
+        "upstream-verification-off", OUT, in_client("proxy_ssl_verify on;", "proxy_ssl_verify off;"),
+        names=("proxy_ssl_verify is off",), directive="proxy_ssl_verify off",
+    ),
+    "the other side's certificate has ended": Broken(
+        "upstream-expired", OUT, files=lambda there: {
+            **{at: one for at, one in server_certificate(
+                start=NOW - timedelta(days=9), end=NOW - timedelta(days=1))(there).items() if at[0] != "anchor"},
+            ("client", "upstream/ssl_ca.pem"): ROOT.pem, ("client", "upstream/ssl_ca.crl.pem"): ROOT.crl(),
+        }, names=("ended at", "No request was sent"),
+    ),
+    "the other side does not send its intermediate": Broken(
+        "upstream-intermediate-missing", OUT, files=lambda there: {("server", "server.pem"): first(there["server"])},
+        names=("ssl_ca intermediate", "append"),
+    ),
+    "the egress proxy's revocation list has ended": Broken(
+        "upstream-crl-expired", OUT, files=lambda there: {
+            **{at: one for at, one in server_certificate()(there).items() if at[0] != "anchor"},
+            ("client", "upstream/ssl_ca.pem"): ROOT.pem,
+            ("client", "upstream/ssl_ca.crl.pem"): ROOT.crl(end=NOW - timedelta(days=1)),
+        }, names=("refuses everybody",),
+    ),
+    "two gateways without a version of TLS in common": Broken(
+        "upstream-protocol", OUT_PLAIN, (
+            *in_server("ssl_protocols TLSv1.2 TLSv1.3;", "ssl_protocols TLSv1.3;"),
+            *in_client("proxy_ssl_protocols TLSv1.2 TLSv1.3;", "proxy_ssl_protocols TLSv1.2;"),
+        ), directive="proxy_ssl_protocols TLSv1.2",
+    ),
+    "two gateways without a cipher in common": Broken(
+        "upstream-no-common-cipher", OUT_PLAIN, in_client("proxy_ssl_protocols TLSv1.2 TLSv1.3;",
+        "proxy_ssl_protocols TLSv1.2;\n    proxy_ssl_ciphers AES128-SHA;"), names=("proxy_ssl_ciphers",),
+    ),
+    "TLS to the plain port of the other side": Broken(
+        "upstream-speaks-plain-http", OUT_PLAIN, in_client("server inner.lab.test:443;", "server inner.lab.test:80;",
+        "nginx.conf"), directive="server inner.lab.test:80",
+    ),
+    "the egress proxy sends its own name on": Broken(
+        "egress-sends-other-host", OUT, in_client("proxy_set_header Host inner.lab.test;", "proxy_set_header Host "
+        "$host;"), names=("Host: outer.lab.test",), directive="proxy_set_header Host $host",
+    ),
+    "the egress proxy asks for a path without its slash": Broken(
+        "egress-path", OUT, in_client("proxy_pass https://server.as.bro/mtls/;", "proxy_pass "
+        "https://server.as.bro/mtls;"), names=("/mtlshealth",), directive="proxy_pass https://server.as.bro/mtls",
+    ),
+    "a guard in the server itself": Broken(
+        "guard-where-none-belongs", APP, in_server("        server_name inner.lab.test;\n        ssl_certificate ",
+        "        server_name inner.lab.test;\n        if ($ssl_client_verify != SUCCESS) {\n            return 403;\n"
+        "        }\n        ssl_certificate "), names=("every route",), directive="if $ssl_client_verify != SUCCESS",
+    ),
+    "a guard that hides what it guards": Broken(
+        "no-certificate", MTLS, in_server("!= SUCCESS) {\n        return 403;", "!= SUCCESS) {\n        return 404;",
+        "routes.conf"), names=("answers 404",), directive="return 404",
+    ),
+    "a listener without TLS": Broken("no-tls-on-port", APP, (
+        *in_server("        listen 443 ssl;\n        server_name", "        listen 443;\n        server_name"),
+        *in_server("listen 443 ssl default_server;\n        ssl_reject_handshake on;", "listen 443 default_server;"),
+    ), names=("plain HTTP",), directive="listen 443"),
+    "a WebSocket that a gateway makes a plain request of": Broken(
+        "upgrade-lost", APP, in_server("proxy_set_header Upgrade $upgrade;", "", "service-headers.conf"), asked={
+            "headers": {"Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+                        "Sec-WebSocket-Version": "13"}}, names=("does not send Upgrade on",),
+    ),
+    "an address that is too long": Broken("uri-too-long", f"{APP}?{'x' * 9000}", names=("9034 characters",)),
+    "a method that files do not know": Broken(
+        "method-for-files", "https://inner.lab.test/", asked={"method": "POST"}, names=("POST",)
+    ),
+    "a resolver that does not answer": Broken(
+        "upstream-dns-silent", APP, (
+            *in_server("location /app/ {", "location /app/ {\n    resolver 127.0.0.1;\n    resolver_timeout 1s;\n    "
+                       "set $up nowhere.invalid;", "routes.conf"),
+            *in_server("proxy_pass http://mirror/;", "proxy_pass http://$up/;", "routes.conf"),
+        ), names=("127.0.0.1", "127.0.0.11"), directive="resolver 127.0.0.1",
+    ),
+    "a redirect to a name behind the gateways": Broken(
+        "redirect-to-inner-name", OUT_PLAIN, (
+            *in_client("location /plain/ {", "location /plain/ {\n    proxy_redirect off;"),
+            *in_server("location /app/ {", "location /app/ {\n    proxy_redirect off;", "routes.conf"),
+        ), asked=answering(status=302, headers=[["Location", "https://inner.lab.test/app/login"]]),
+        names=("inner.lab.test is a name from behind",), directive="proxy_redirect off",
+    ),
+    "the egress proxy shows a certificate of another authority": Broken(
+        "other-authority", OUT, files=lambda _: dict(zip(
+            (("client", "identities/bro.pem"), ("client", "identities/bro.key")), TWIN.client("bro"), strict=True)),
+        names=("client's gateway shows there",), directive="proxy_ssl_certificate",
+    ),
+    "503 by the application": Broken("application", APP, asked=answering(status=503), names=("mirror",)),
+    "429 by the application": Broken("application", APP, asked=answering(status=429), names=("mirror",)),
+}  # fmt: skip
+"""What else people meet, beyond what was reported."""
+
+
+def first(chain: bytes) -> bytes:
+    end = b"-----END CERTIFICATE-----\n"
+    return chain.partition(end)[0] + end
+
+
 def only_intermediate(there: Mapping[str, bytes]) -> bytes:
     """The first list of the lab's own file, which is the intermediate's or the root's."""
     return there["list of the intermediate"]
@@ -493,12 +600,19 @@ def edited(tested: TestedLab, edit: Edit) -> Iterator[str]:
     file = looking.mounted(tested.lab, edit.host, "/etc/nginx/lab") / edit.file
     good = file.read_bytes()
     edit = replace(edit, old=with_addresses(edit.old, good), new=with_addresses(edit.new, good))
+    edit = replace(edit, new=edit.new.replace("CLIENT", address_of(tested, "client")))
     assert edit.old.encode() in good, f"the change would change nothing: {edit}"
     try:
         file.write_bytes(good.replace(edit.old.encode(), edit.new.encode()))
         yield edit.host
     finally:
         file.write_bytes(good)
+
+
+def address_of(tested: TestedLab, host: str) -> str:
+    """Of a host's gateway, where hosts meet."""
+    container = looking.container_of(engine.connect(), tested.lab, host, "gateway")
+    return str(container.attrs["NetworkSettings"]["Networks"][tested.lab.internet]["IPAddress"])
 
 
 def with_addresses(text: str, configuration: bytes) -> str:
@@ -530,7 +644,11 @@ def own(tested: TestedLab) -> Mapping[str, bytes]:
     lists = (authorities / "server_ca" / "crl.pem").read_bytes().split(b"-----END X509 CRL-----\n")
     intermediates = [one + b"-----END X509 CRL-----\n" for one in lists if b"BEGIN" in one]
     mine = [one for one in intermediates if b"intermediate" in issuers.list_issuer(one)]
-    return {"staff": (authorities / "staff" / "certificate.pem").read_bytes(), "list of the intermediate": mine[0]}
+    return {
+        "staff": (authorities / "staff" / "certificate.pem").read_bytes(),
+        "list of the intermediate": mine[0],
+        "server": (tested.lab.certificates("server") / "server.pem").read_bytes(),
+    }
 
 
 def reload(tested: TestedLab, host: str) -> None:
@@ -543,8 +661,7 @@ def ask(tested: TestedLab, case: Broken, folder: Path) -> Explanation:
         certificate, key = case.shown()
         bro = tested.running.identities / "bro"
         if not certificate:  # bro's own, without what it sends along
-            end = b"-----END CERTIFICATE-----\n"
-            certificate = (bro / "certificate.pem").read_bytes().partition(end)[0] + end
+            certificate = first((bro / "certificate.pem").read_bytes())
             key = (bro / "key.pem").read_bytes()
         (folder / "shown.pem").write_bytes(certificate)
         (folder / "shown.key").write_bytes(key)
@@ -553,9 +670,9 @@ def ask(tested: TestedLab, case: Broken, folder: Path) -> Explanation:
     return gathering.ask(tested.lab, Question(url, **asked))
 
 
-@pytest.mark.parametrize("name", [*SYMPTOMS, *LOOK_ALIKES, *LAPSES])
+@pytest.mark.parametrize("name", [*SYMPTOMS, *LOOK_ALIKES, *LAPSES, *BEYOND])
 def test_the_cause_is_named(name: str, lab: TestedLab, tmp_path: Path) -> None:
-    case = {**SYMPTOMS, **LOOK_ALIKES, **LAPSES}[name]
+    case = {**SYMPTOMS, **LOOK_ALIKES, **LAPSES, **BEYOND}[name]
     with broken(lab, case):
         found = ask(lab, case, tmp_path)
 
@@ -586,6 +703,109 @@ def test_a_wrong_cell_of_the_check_carries_its_cause(lab: TestedLab, capsys: pyt
     assert matrix.as_json(wrong, reasons)[0]["explanation"]
 
 
+@dataclass(frozen=True)
+class Wrong:
+    """A change that makes cells of one family wrong, and the causes that their explanations may name."""
+
+    edits: tuple[Edit, ...]
+    causes: frozenset[str]
+    named: str
+
+
+FAMILIES = {
+    "route": Wrong(in_server(GUARD + SETS, SETS, "routes.conf"), frozenset({"guard-missing"}), "location /mtls/"),
+    "caller": Wrong(
+        in_server(ASKED, "ssl_verify_client optional_no_ca;"), frozenset({"verified-by-nobody"}), "optional_no_ca"
+    ),
+    "request": Wrong(
+        in_server("proxy_set_header X-SSL-Client-Verify $client_verify;", "", "service-headers.conf"),
+        frozenset({"not-as-generated"}), "X-SSL-Client-Verify",
+    ),
+    "egress": Wrong(
+        in_client("https://server.as.bob/", "https://server.as.bro/"), frozenset({"shared-upstream"}), "server.as.bro"
+    ),
+    "inside": Wrong(
+        in_server("$listener != inside", "$listener != nowhere", "routes.conf"), frozenset({"configured-answer"}),
+        "$listener != nowhere",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_wrong_cell_of_every_family_carries_its_cause(family: str, lab: TestedLab) -> None:
+    """None is left out, however many there are."""
+    case = FAMILIES[family]
+    checks = [check for check in families.checks(lab.lab.topology) if check.family == family]
+    with broken(lab, Broken("", "", case.edits)):
+        verdicts = checking.run(checks, lab.running, probes=families.PROBES)
+        wrong = [verdict for verdict in verdicts if not verdict.ok]
+        reasons = cells.explanations(lab.lab, lab.running, wrong)
+    told = {found.finding.cause for found in reasons.values()}
+
+    assert wrong
+    assert reasons.keys() == {verdict.check.id for verdict in wrong}
+    assert told == case.causes, [explanation.in_short(found) for found in reasons.values()]
+    assert all(case.named in explanation.in_short(found) for found in reasons.values())
+
+
+def test_a_wall_that_does_not_stand_is_told_with_what_makes_it_so(lab: TestedLab) -> None:
+    """Another host's gateway on a host's own network: who, where, and how it is taken out."""
+    client = engine.connect()
+    network = client.networks.get(f"{lab.lab.project('server')}_inside")
+    gateway = looking.container_of(client, lab.lab, "client", "gateway")
+    network.connect(gateway)
+    try:
+        reasons = walls_explained(lab)
+    finally:
+        network.disconnect(gateway)
+
+    causes = {found.finding.cause for found in reasons.values()}
+    assert causes == {"networks-joined", "stranger-on-network", "reached-from-outside"}
+    assert all(str(gateway.name) in found.finding.why for found in reasons.values())
+    assert f"docker network disconnect {network.name} {gateway.name}" in {
+        f.finding.fix.strip("`") for f in reasons.values()
+    }
+
+
+def test_a_container_that_was_started_with_more_rights_is_told_from_a_file_that_says_so(lab: TestedLab) -> None:
+    environment = altering.values(lab.lab, lab.running)["server"]
+    altering.restart(lab.lab, "server", "node", environment, "services: {node: {cap_add: [NET_RAW]}}")
+    try:
+        assert altering.wait_until_healthy(lab.lab, "server")
+        (found,) = walls_explained(lab).values()
+    finally:
+        altering.restart(lab.lab, "server", "node", environment)
+        assert altering.wait_until_healthy(lab.lab, "server")
+
+    assert found.finding.cause == "more-rights-than-needed"
+    assert "CAP_NET_RAW" in found.finding.why
+    assert "the container was changed, or started otherwise" in found.finding.why
+    assert [place.text for place in found.directives] == ["node:"]
+
+
+def test_a_key_that_everybody_may_read_is_told_with_its_file(lab: TestedLab) -> None:
+    key = lab.lab.certificates("server") / "server.key"
+    key.chmod(0o644)
+    try:
+        (found,) = walls_explained(lab).values()
+    finally:
+        key.chmod(0o600)
+
+    assert found.finding.cause == "key-readable"
+    assert "0644" in found.finding.why
+    assert "chmod 600" in found.finding.fix
+
+
+def walls_explained(tested: TestedLab) -> Mapping[str, Explanation]:
+    checks = [check for check in families.checks(tested.lab.topology) if check.family == "wall"]
+    verdicts = checking.run(checks, tested.running, probes=families.PROBES)
+    wrong = [verdict for verdict in verdicts if not verdict.ok]
+    reasons = cells.explanations(tested.lab, tested.running, wrong)
+    assert wrong
+    assert reasons.keys() == {verdict.check.id for verdict in wrong}
+    return reasons
+
+
 def test_it_is_said_where_the_topology_is_contradicted(lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1, and the topology's own line."""
     arguments = [OUT, str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
@@ -598,6 +818,22 @@ def test_it_is_said_where_the_topology_is_contradicted(lab: TestedLab, capsys: p
     found = json.loads(capsys.readouterr().out)
     assert (found["cause"], found["expected"], found["as_expected"]) == ("egress-attaches-nothing", 200, False)
     assert found["directives"][0]["file"].endswith("client/nginx/routes.conf")
+
+
+def test_a_limit_on_requests_is_told_from_the_application_s_own_refusal(lab: TestedLab) -> None:
+    """The first request passes, and what the application says of it is its own; the next is one too many."""
+    zone = in_server("    client_max_body_size 10m;", "    limit_req_zone all zone=few:1m rate=1r/m;\n"
+                     "    client_max_body_size 10m;")  # fmt: skip
+    limit = in_server("location /app/ {", "location /app/ {\n    limit_req zone=few;", "routes.conf")
+    with broken(lab, Broken("", APP, (*zone, *limit))):
+        one = gathering.ask(lab.lab, Question(APP, headers=answering(status=503)["headers"]))
+        two = gathering.ask(lab.lab, Question(APP))
+        third = gathering.ask(lab.lab, Question(OUT_PLAIN))
+
+    assert (one.finding.cause, one.answer) == ("application", "503")
+    assert (two.finding.cause, two.answer, two.maker) == ("too-many-requests", "503", "the gateway of server")
+    assert "limit_req zone=few" in " | ".join(place.text for place in two.directives)
+    assert (third.finding.cause, third.finding.host) == ("too-many-requests", "server")
 
 
 def test_a_folder_that_was_replaced_behind_a_mount_is_seen(lab: TestedLab) -> None:
@@ -678,6 +914,104 @@ def test_another_host_that_is_down_is_the_answer(lab: TestedLab) -> None:
     assert "server is not up" in found.finding.why
 
 
+# A new configuration that nginx does not take
+
+UNREADABLE = {
+    "a line that cannot be read": (
+        in_server("location /mtls/ {", "location /mtls/ {\n    return 403", "routes.conf"), {}, "routes.conf:"
+    ),
+    "a name that leads nowhere": (in_server("ADDRESS OF mirror", "server nowhere.invalid:80;"), {}, "nginx.conf:"),
+    "a key of another certificate": (
+        (), {("server", "server.key"): ROOT.server("inner.lab.test")[1]}, "is not the key of the certificate"
+    ),
+    "a certificate that is none": ((), {("server", "server.pem"): b""}, "is empty"),
+    "a list that is missing": (in_server("client-authorities.crl.pem", "clients.crl.pem"), {}, "there is no "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_configuration_that_was_refused_is_told(
+    name: str, lab: TestedLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gateway goes on with what it has; what nginx says of the new one, with its line, is told all the same."""
+    edits, files, named = UNREADABLE[name]
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edited(lab, edit))
+        for at, content in files.items():
+            stack.enter_context(replaced(lab, *at, content))
+        gateway = looking.container_of(engine.connect(), lab.lab, "server", "gateway")
+        gateway.exec_run(["nginx", "-s", "reload"])
+        found = gathering.ask(lab.lab, Question(MTLS))
+        arguments = [MTLS, str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance"]
+        cli.main(["explain", *arguments, str(lab.lab.instance)])
+    said = " ".join((found.finding.why, *found.finding.also))
+
+    assert found.answer == "403"
+    assert "[emerg]" in said
+    assert named in said
+    assert "nginx refuses what lies on disk now" in said
+    assert "[emerg]" in capsys.readouterr().out
+
+
+def test_a_listener_that_could_not_be_taken_over_is_told(lab: TestedLab) -> None:
+    """A test of the files finds nothing; what nginx logged when it was asked to read them does."""
+    edit = Edit("server", "nginx.conf", "listen 127.0.0.1:8081;", "listen 8081;")
+    gateway = looking.container_of(engine.connect(), lab.lab, "server", "gateway")
+    with edited(lab, edit):
+        assert gateway.exec_run(["nginx", "-s", "reload"]).exit_code == 0
+        found = gathering.ask(lab.lab, Question(MTLS))
+
+        def is_told() -> bool:
+            nonlocal found
+            found = gathering.ask(lab.lab, Question(MTLS))
+            return "bind()" in " ".join((found.finding.why, *found.finding.also))
+
+        eventually(is_told)
+    reload(lab, "server")
+
+
+# A lab that is half up
+
+
+@contextmanager
+def halted(tested: TestedLab, host: str, service: str, how: str) -> Iterator[str]:
+    """A container, paused or stopped; its name."""
+    container = looking.container_of(engine.connect(), tested.lab, host, service)
+    container.pause() if how == "pause" else container.stop(timeout=1)
+    try:
+        yield str(container.name)
+    finally:
+        container.unpause() if how == "pause" else container.start()
+        tested.find_ports("server")
+        eventually(lambda: ask_plainly(tested) == 200, 60)
+
+
+def test_a_gateway_that_is_paused_is_told_with_what_lets_it_go_on(
+    lab: TestedLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked for itself the lab is not ready; on the way it is the answer."""
+    common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+    with halted(lab, "server", "gateway", "pause") as name:
+        assert cli.main(["explain", MTLS, *common]) == 4
+        complaint = capsys.readouterr().err
+        found = gathering.ask(lab.lab, Question(OUT_PLAIN))
+
+    assert f"docker unpause {name}" in complaint
+    assert complaint.count("\n") == 1
+    assert found.finding.cause == "upstream-paused"
+    assert found.answer in ("504", "timeout")  # on a new connection, or one that was kept
+    assert f"docker unpause {name}" in found.finding.fix
+
+
+def test_a_service_that_is_paused_is_told_from_a_slow_one(lab: TestedLab) -> None:
+    with halted(lab, "server", "node", "pause"):
+        found = gathering.ask(lab.lab, Question("https://inner.lab.test/node/health"))
+
+    assert (found.finding.cause, found.answer) == ("upstream-paused", "timeout")
+    assert "node is paused" in found.finding.why
+
+
 BAD_INPUT = {
     "https://nowhere.example/": "explain asks the lab's own gateways alone; there are inner.lab.test",
     "https://server/mtls/": "did you mean 'inner.lab.test'?",
@@ -691,6 +1025,9 @@ BAD_INPUT = {
     f"{MTLS} --from server --as bro": "nobody can show a certificate",
     f"{MTLS} --cert NOWHERE": "cannot be read",
     f"{MTLS} --cert FOLDER": "cannot be read",
+    f"{MTLS} --cert PIPE": "is no file, but a pipe",
+    f"{MTLS} --cert CERT --key PIPE": "is no file, but a pipe",
+    f"{MTLS} --body PIPE": "is no file, but a pipe",
     f"{MTLS} --cert KEY": "holds no certificate",
     f"{MTLS} --cert DER": "convert it",
     f"{MTLS} --cert CERT": "name the key's file",
@@ -723,7 +1060,8 @@ def test_bad_input_is_one_clear_line(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "FOLDER").mkdir()
-    files = {*contents, "FOLDER", "NOWHERE"}
+    os.mkfifo(tmp_path / "PIPE")
+    files = {*contents, "FOLDER", "PIPE", "NOWHERE"}
     words = [str(tmp_path / word) if word in files else word for word in line.split()]
     common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
 
@@ -741,7 +1079,7 @@ def test_an_expired_file_of_one_s_own_is_explained(lab: TestedLab, tmp_path: Pat
         found = gathering.ask(lab.lab, Question(MTLS, certificate=tmp_path / "own.pem"))
 
     assert found.finding.cause == "expired"
-    assert found.as_expected is None
+    assert (found.expected, found.as_expected) == (400, True)
 
 
 @contextmanager
@@ -765,33 +1103,83 @@ def started_anew(tested: TestedLab) -> Iterator[Callable[[], str]]:
 
 STARTS = {
     "3 a misspelt service": (in_server("ADDRESS OF mirror", "server miror:8000;"), "did you mean mirror?"),
+    "a line that cannot be read": (
+        in_server("    server_tokens off;", "    server_tokens off"),
+        "nginx does not read on from that line",
+    ),
     "3 a service that has another name altogether": (in_server("ADDRESS OF mirror", "server db:5432;"), "there are "),
 }
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab) -> None:
-    """`up` and `status` tell it; the line of the configuration stands with it."""
+def test_a_gateway_that_does_not_start_says_why(name: str, lab: TestedLab, capsys: pytest.CaptureFixture[str]) -> None:
+    """`up`, `status` and `explain` tell it; the line of the configuration stands with it."""
     edits, told = STARTS[name]
     with started_anew(lab) as start, ExitStack() as stack:
         for edit in edits:
             stack.enter_context(edited(lab, edit))
         said = start()
+        common = [str(lab.lab.description.file), "--out", str(lab.lab.out), "--instance", str(lab.lab.instance)]
+        eventually(lambda: cli.main(["explain", MTLS, *common]) == 4)
+        explained = capsys.readouterr().err
+        assert cli.main(["status", *common]) == 0
+        status = capsys.readouterr().out
 
     assert told in said
-    assert re.search(r"server/nginx/nginx\.conf:\d+", said)
+    for text in (said, explained, status):
+        assert "[emerg]" in text
+        assert re.search(r"server/nginx[^/]*/nginx\.conf:\d+", text.replace("\n", ""))
 
 
-def test_a_key_that_the_gateway_s_user_cannot_read_is_named(lab: TestedLab) -> None:
-    """7: the certificate beside it can be read; who owns the key, and with which mode, is said."""
-    key = lab.lab.certificates("server") / "server.key"
-    owner = key.stat().st_uid
+@pytest.mark.parametrize("name", ["server.key", LISTS])
+def test_a_file_that_the_gateway_s_user_cannot_read_is_named(name: str, lab: TestedLab) -> None:
+    """7: what lies beside it can be read; who owns it, and with which mode, is said.  Lists as well as keys."""
+    file = lab.lab.certificates("server") / name
+    facts = file.stat()
+    owner = (lab.lab.certificates("server") / "server.key").stat().st_uid
     with started_anew(lab) as start:
         try:
-            os.chown(key, 0, 0)
+            os.chown(file, 0, 0)
+            file.chmod(0o600)
             said = start()
         finally:
-            os.chown(key, owner, owner)
+            os.chown(file, facts.st_uid, facts.st_gid)
+            file.chmod(facts.st_mode & 0o777)
 
     assert f"nginx runs as user {owner}" in said
     assert "belongs to user 0 (mode 0600)" in said
+
+
+def test_a_chain_in_the_wrong_order_is_named(lab: TestedLab) -> None:
+    """nginx only says that the key does not fit: it takes the first certificate of the file for its own."""
+    file = lab.lab.certificates("server") / "server.pem"
+    good = file.read_bytes()
+    leaf = first(good)
+    with started_anew(lab) as start:
+        try:
+            file.write_bytes(good.removeprefix(leaf) + leaf)
+            said = start()
+        finally:
+            file.write_bytes(good)
+
+    assert "is that of certificate number 2" in said
+    assert "put that one first" in said
+
+
+def test_a_certificate_that_was_renewed_and_not_read_is_told_from_one_that_ended(lab: TestedLab) -> None:
+    """The file is good; what the gateway shows is what it read before."""
+    past = {"start": NOW - timedelta(days=9), "end": NOW - timedelta(days=1)}
+    case = Broken("", APP, files=server_certificate(**past))
+    certificate, key = ROOT.server("inner.lab.test")
+    folder = lab.lab.certificates("server")
+    with broken(lab, case):
+        ended = gathering.ask(lab.lab, Question(APP))
+        later = time.time() + 60
+        for name, content in (("server.pem", certificate), ("server.key", key)):
+            (folder / name).write_bytes(content)
+            os.utime(folder / name, (later, later))
+        renewed = gathering.ask(lab.lab, Question(APP))
+
+    assert ended.finding.cause == "server-expired"
+    assert renewed.finding.cause == "not-reloaded"
+    assert "ended at" in renewed.finding.why

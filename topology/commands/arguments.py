@@ -29,7 +29,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="do not ask; for scripts")]
 
 DEFAULT_TOPOLOGY = Path("topology.yaml")
 DEFAULT_OUT = Path("compose")
-SPAN = re.compile(r"\+?(\d+)([hdw])")
+SPAN = re.compile(r"\+?([0-9]+)([hdw])")
 UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 

@@ -80,6 +80,8 @@ def headers(given: list[str] | tuple[()]) -> dict[str, str]:
 
 def content(path: Path) -> bytes:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InvalidInput(f"--body {path}: is no file, but a pipe or a device; name a file")
         if path.stat().st_size > LARGEST_BODY:
             raise InvalidInput(f"--body {path}: larger than {LARGEST_BODY // 1024 // 1024} MiB")
         return path.read_bytes()

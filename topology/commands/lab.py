@@ -116,11 +116,11 @@ def status(
     seen = looking.survey(lab)
     if seen.lost.keys() >= lab.topology.hosts.keys():
         raise NoEngine(seen.reasons)
-    warned = ahead(lab)
+    warned, said = ahead(lab), looking.complaints(lab)
     if as_json:
-        print(json.dumps(condition.as_json(seen) | warned.as_json(), indent=2))
+        print(json.dumps(condition.as_json(seen, said) | warned.as_json(), indent=2))
     else:
-        condition.show(seen)
+        condition.show(seen, said)
         print("\n".join(warned.lines), end="\n" if warned.lines else "")
     if seen.lost:
         raise NoEngine(seen.reasons)

@@ -23,6 +23,9 @@ from topology.errors import Fault
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Path of the field, and what is wrong with it."""
 
+FOLDED = re.IGNORECASE | re.ASCII
+"""Alone, the first lets three letters beyond ASCII pass that fold to i, k and s."""
+
 LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 NAME = re.compile(r"[a-z][a-z0-9_-]*")
 LONGEST_NAME = 50
@@ -43,7 +46,7 @@ IMAGE = re.compile(
 """A reference as the distribution specification writes it: registry, path, tag, digest."""
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 URI = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|urn:)[!-~]+")
-EMAIL = re.compile(rf"[A-Za-z0-9.!#%&*+/=?^_~-]{{1,64}}@{DNS_LABEL}(?:\.{DNS_LABEL})*", re.IGNORECASE)
+EMAIL = re.compile(rf"[A-Za-z0-9.!#%&*+/=?^_~-]{{1,64}}@{DNS_LABEL}(?:\.{DNS_LABEL})*", FOLDED)
 LONGEST_SAN = 500
 BREAKING = re.compile("[\"'{};$\\\\`]")
 """Characters that end a value in nginx or YAML, or start something else there."""
@@ -51,10 +54,10 @@ LONGEST_CHAIN = 100
 """Gateways that a request may pass.  nginx has no limit of its own; the time of its callers is one."""
 
 URL = re.compile(
-    rf"https://(?P<name>{DNS_LABEL}(?:\.{DNS_LABEL})+)(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[^?#]*)?", re.IGNORECASE
+    rf"https://(?P<name>{DNS_LABEL}(?:\.{DNS_LABEL})+)(?::(?P<port>[0-9]{{1,5}}))?(?P<path>/[^?#]*)?", FOLDED
 )
 """A server outside of the lab.  A name without a dot could be one of Docker's own, an address has no certificate."""
-DIRECTORY = re.compile(rf"https://{DNS_LABEL}(?:\.{DNS_LABEL})*(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/-]*", re.IGNORECASE)
+DIRECTORY = re.compile(rf"https://{DNS_LABEL}(?:\.{DNS_LABEL})*(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/-]*", FOLDED)
 TARGETS = ("service", "host", "url", "files")
 TLS_VARIABLES = ("TLS_PORT", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA", "TLS_CRL")
 OWN_VARIABLES = ("SERVICE_NAME", "GATEWAY_URL", *TLS_VARIABLES)
@@ -229,7 +232,7 @@ def general_name_fault(name: str) -> str | None:
         return f"'{shown(name)}' is an IP address; {advice}"
     if len(name) > LONGEST_SAN:
         return f"has {len(name)} characters, and {LONGEST_SAN} are the most that fit; shorten it"
-    patterns = (URI, EMAIL, re.compile(rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*", re.IGNORECASE))
+    patterns = (URI, EMAIL, re.compile(rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*", FOLDED))
     if not any(pattern.fullmatch(name) for pattern in patterns):
         return f"'{shown(name)}' cannot stand on a certificate; {advice}"
     return None

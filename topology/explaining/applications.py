@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from topology.explaining import upstreams
 from topology.explaining.evidence import Evidence, Finding, Hop
 
+SWITCHING = 101
 API_DEFINITION = re.compile(r"""url:\s*['"]([^'"]*openapi\.json)['"]""")
 
 
@@ -56,6 +57,29 @@ def group_as_host(evidence: Evidence, hop: Hop) -> Finding | None:
                 f"group: {reason}, so it is $proxy_host.{trap}",
                 "set `proxy_set_header Host` (and proxy_ssl_name) to the name that the other side knows", each.host,
                 (*upstreams.passes(each), *lost), field=upstreams.route_field(each),
+            )  # fmt: skip
+    return None
+
+
+def upgrade_lost(evidence: Evidence, hop: Hop) -> Finding | None:
+    """A WebSocket that a gateway on the way made a plain request of."""
+    asked = {name.lower(): value.lower() for name, value in evidence.sent.headers.items()}
+    if asked.get("upgrade") != "websocket" or evidence.received.status == SWITCHING or not hop.told("upstream"):
+        return None
+    for each in evidence.hops:
+        named = {one.value.lower() for one in each.effective.every("proxy_set_header")}
+        missing = [name for name in ("Upgrade", "Connection") if name.lower() not in named]
+        version = each.effective.one("proxy_http_version")
+        old = version is None or version.value == "1.0"
+        if missing or old:
+            what = f"does not send {' and '.join(missing)} on" if missing else "speaks HTTP/1.0 to what is behind it"
+            return Finding(
+                "upgrade-lost", f"The caller asked for a WebSocket, and {each.host}'s gateway {what}: both headers "
+                "hold for one connection alone, so nginx drops them where nobody names them, and what is behind it saw "
+                f"a plain request ({evidence.received.status}).",
+                "set `proxy_http_version 1.1;`, `proxy_set_header Upgrade $http_upgrade;` and `proxy_set_header "
+                'Connection "upgrade";` in that location', each.host,
+                (*((version,) if version and old else ()), *upstreams.passes(each)), field=upstreams.route_field(each),
             )  # fmt: skip
     return None
 

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from topology.description.wording import shown, suggestion
 from topology.errors import InvalidInput
-from topology.explaining import certificates
+from topology.explaining import certificates, chains
 from topology.explaining.asking import Question, Target
 from topology.explaining.certificates import Certificate
+from topology.explaining.chains import Shown, Trust
+from topology.explaining.evidence import DEFAULT_DEPTH
+from topology.pki import issuing
 from topology.proof import expectation, families, probing
+from topology.proof.callers import Worth
 from topology.proof.expectation import NOBODY, Caller, Check
 from topology.proof.probing import Files
 from topology.runtime.running import RunningLab
 
 LARGEST = 1024 * 1024
+BELOW = "intermediate.pem"
 PEM_KEY = b"PRIVATE KEY-----"
 
 
 @dataclass(frozen=True)
 class Asker:
-    """caller: as the expectation knows it, None for a stranger; chain: the certificates that are shown."""
+    """caller: as the expectation knows it, None where the topology says nothing of him; chain: the certificates that
+    are shown; worth: what they are worth by the topology, where that does not follow from the caller."""
 
     name: str
     caller: Caller | None
     files: Files | None = None
     chain: tuple[Certificate, ...] = ()
+    worth: Worth | None = None
 
 
 @contextmanager
@@ -43,7 +51,7 @@ def asker(lab: RunningLab, target: Target, question: Question) -> Iterator[Asker
     if question.certificate is not None or question.key is not None:
         if question.caller is not None:
             raise InvalidInput("--as and --cert: say one of them")
-        yield stranger(question.certificate, question.key)
+        yield placed(stranger(question.certificate, question.key), lab, target)
         return
     name = NOBODY if question.caller is None else question.caller
     if name == NOBODY or target.inside:
@@ -56,8 +64,8 @@ def asker(lab: RunningLab, target: Target, question: Question) -> Iterator[Asker
         raise InvalidInput(f"--as {shown(name)}: no caller at {target.host}; {suggestion(name, known)}")
     check = known[name]
     with probing.credentials((check,), lab, datetime.now(UTC)) as files:
-        own = files[check.shown]
-        yield Asker(name, check.shown, own, certificates.read(own.certificate.read_bytes()))
+        its_own = files[check.shown]
+        yield Asker(name, check.shown, its_own, certificates.read(its_own.certificate.read_bytes()))
 
 
 def callers(lab: RunningLab, target: Target) -> Mapping[str, Check]:
@@ -83,7 +91,58 @@ def stranger(certificate: Path | None, key: Path | None) -> Asker:
     return Asker(str(certificate), None, Files(certificate, own), chain)
 
 
+def placed(asker: Asker, lab: RunningLab, target: Target) -> Asker:
+    """A stranger, as what the topology takes him for, judged by what the lab's authorities have signed and revoked.
+
+    Nothing is read of what the gateways trust: whether they do as the topology says is what is asked.
+    """
+    topology, leaf = lab.topology, asker.chain[0]
+    host = topology.hosts[target.host]
+    for name in topology.identities:
+        if leaf in read(lab.identities / name / "certificate.pem")[:1]:
+            return replace(asker, caller=expectation.as_identity(topology, name))
+    if host.client_certificates is None:
+        return replace(asker, caller=Caller(asker.name))  # never asked for
+    depth = DEFAULT_DEPTH if target.passed is None else chains.LONGEST
+    shown = Shown(asker.chain, trust_of(lab, expectation.trusted(host), depth), datetime.now(UTC))
+    flaws, end = chains.flaws(shown), chains.path_of(shown)[-1]
+    if flaws and not any(flaw.kind == "crl-missing" for flaw in flaws):
+        return replace(asker, caller=Caller(asker.name, flaw=flaws[0].kind), worth=Worth.BAD)
+    authority = next((name for name in expectation.trusted(host) if end in roots(lab, name)), "")
+    if flaws or not expectation.is_ours(topology, authority):
+        return asker  # somebody else's lists decide
+    named = (
+        name for name, one in topology.identities.items()
+        if one.authority == authority and one.certificate is None
+        and leaf.subject == f"CN={issuing.rfc2253_value(one.common_name)}"
+    )  # fmt: skip
+    identity = next(named, None)
+    worth = Worth.ITSELF if identity else Worth.ANOTHER
+    return replace(asker, caller=Caller(asker.name, identity, authority=authority), worth=worth)
+
+
+def trust_of(lab: RunningLab, names: tuple[str, ...], depth: int) -> Trust:
+    """What authorities of the topology have signed and revoked, as their own folders say.  depth: of intermediates."""
+    anchors = tuple(one for name in names for one in (*roots(lab, name), *read(lab.authorities / name / BELOW)))
+    lists = b"".join(content_of(lab.authorities / name / "crl.pem") for name in names)
+    return Trust(anchors, certificates.read_lists(lists), depth)
+
+
+def roots(lab: RunningLab, authority: str) -> tuple[Certificate, ...]:
+    return read(lab.authorities / authority / "certificate.pem")
+
+
+def read(file: Path) -> tuple[Certificate, ...]:
+    return certificates.read(content_of(file))
+
+
+def content_of(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
+
+
 def content(path: Path, option: str) -> bytes:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InvalidInput(f"{option} {path}: is no file, but a pipe or a device, which can be read once; name a file")
     try:
         with path.open("rb") as file:
             return file.read(LARGEST)
@@ -117,8 +176,8 @@ def check_key(path: Path, chain: tuple[Certificate, ...], *, given: bool) -> Non
         raise InvalidInput(
             f"{option}: the key is encrypted; decrypt it for this: `openssl pkey -in {path} -out FILE`"
         ) from None
-    except ValueError:
-        raise InvalidInput(f"{option}: holds no private key in PEM; name another file") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise InvalidInput(f"{option}: holds no private key in PEM that can be used; name another file") from None
     own = [number for number, one in enumerate(chain) if one.raw and one.raw.public_key() == key.public_key()]
     if 0 in own:
         return

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from topology.errors import LabError
-from topology.explaining import asking, certificates, gathering
+from topology.explaining import asking, certificates, gathering, walls
 from topology.explaining.asking import Question, Target
 from topology.explaining.callers import Asker
-from topology.explaining.evidence import Received, Sent
+from topology.explaining.evidence import Evidence, Finding, Received, Sent
 from topology.explaining.gathering import Scene
-from topology.explaining.reasoning import Explanation, explain
-from topology.proof import probing
+from topology.explaining.reasoning import NOT_AS_GENERATED, VAGUE, Explanation, explain
+from topology.proof import expected_walls, probing
 from topology.proof.checking import NOT_SENT, Verdict
-from topology.proof.expectation import Check
+from topology.proof.expectation import NOBODY, Check
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
 
-INSIDE = "inside"
+INSIDE = expected_walls.INSIDE_FAMILY
 ASKED_AGAIN = ("route", "caller", INSIDE)
 """Families whose cells are one plain GET each."""
 
 MOST = 24
-"""Explanations of one run; a lab in which more is wrong has few causes."""
+"""Cells of one run that are looked into one by one, beside one of each kind; a lab has few causes for many of them."""
 
 AT_ONCE = 4
 
@@ -35,11 +36,16 @@ SLOW_SECONDS = 1
 AGO_SECONDS = 120
 """How long ago a cell's request can have been."""
 
+Group = Sequence[Verdict]
+"""Cells that differ in the version of TLS alone."""
+
 
 def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Mapping[str, Explanation]:
-    """Id of a wrong cell -> why; cells that differ in the version of TLS alone have one explanation.
+    """Id of each wrong cell -> why.
 
-    Cells beyond the first MOST causes have none.  Never raises: what cannot be explained is left out.
+    Cells that differ in the version of TLS alone have one explanation.  Beyond MOST, those of one route that should
+    have been answered alike, and were, have that of the first of them.  Never raises: where a cell cannot be looked
+    into, that is said.
     """
     groups: dict[tuple[str, ...], list[Verdict]] = {}
     every = list(wrong)
@@ -49,16 +55,13 @@ def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Map
         one = verdict.check
         key = (one.host, one.route, one.path, one.caller, one.family, one.request, str(verdict.observed))
         groups.setdefault(key, []).append(verdict)
-    chosen = list(groups.values())[:MOST]
+    chosen, alike = shared(list(groups.values()))
     scene = Scene(lab, running)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(lambda group: of_cell(scene, group[0]), chosen)
-        told = {
-            verdict.check.id: explanation
-            for group, explanation in zip(chosen, found, strict=True)
-            if explanation is not None
-            for verdict in group
-        }
+        found = list(pool.map(lambda group: of_cell(scene, group[0]), chosen))
+    first = {kind_of(group): explanation for group, explanation in reversed(list(zip(chosen, found, strict=True)))}
+    pairs = [*zip(chosen, found, strict=True), *((group, first[kind_of(group)]) for group in alike)]
+    told = {verdict.check.id: explanation for group, explanation in pairs for verdict in group}
     return told | of_those_not_sent(every, told)
 
 
@@ -76,15 +79,58 @@ def of_those_not_sent(wrong: list[Verdict], told: Mapping[str, Explanation]) -> 
     }
 
 
-def of_cell(scene: Scene, verdict: Verdict) -> Explanation | None:
-    """None for a wall: what is wrong there was found inside, and stands with the cell."""
+def kind_of(group: Group) -> tuple[str, ...]:
+    """What cells have in common that have one cause, as far as can be told without looking into them."""
+    one = group[0].check
+    return (one.host, one.route, one.family, str(one.expected), str(group[0].observed))
+
+
+def shared(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
+    """(those that are looked into, those that have another one's explanation)."""
+    first: dict[tuple[str, ...], Group] = {}
+    for group in groups:
+        first.setdefault(kind_of(group), group)
+    kinds = list(first.values())
+    others = [group for group in groups if first[kind_of(group)] is not group]
+    room = max(0, MOST - len(kinds))
+    return [*kinds, *others[:room]], others[room:]
+
+
+def of_cell(scene: Scene, verdict: Verdict) -> Explanation:
     try:
-        one_get = verdict.check.family in ASKED_AGAIN and not verdict.check.request
-        if one_get and verdict.observation.seconds < SLOW_SECONDS:
-            return asked_again(scene, verdict)
-        return from_logs(scene, verdict) if verdict.observation.request_id else None
-    except (LabError, OSError):  # the wrong cell itself is the news
-        return None
+        found = looked_into(scene, verdict)
+    except (LabError, OSError, LookupError) as error:
+        found = unknown(scene, verdict, str(error))
+    return replace(found, of=verdict.check.id)
+
+
+def looked_into(scene: Scene, verdict: Verdict) -> Explanation:
+    if verdict.check.family == expected_walls.FAMILY:
+        return walls.explained(scene.lab, scene.running, verdict)
+    one_get = verdict.check.family in ASKED_AGAIN and not verdict.check.request
+    if one_get and verdict.observation.seconds < SLOW_SECONDS:
+        found = asked_again(scene, verdict)
+        if found.as_expected is not True or not verdict.observation.request_id:
+            return found
+        then = from_logs(scene, verdict)  # once more, it was answered as it should be
+        note = "Asked again, it was answered as it should be: what was wrong has passed, or comes and goes."
+        return replace(then, finding=replace(then.finding, also=(*then.finding.also, note)))
+    return by_a_plain_request(scene, verdict, from_logs(scene, verdict))
+
+
+def by_a_plain_request(scene: Scene, verdict: Verdict, found: Explanation) -> Explanation:
+    """Where the logs do not tell why: a plain GET of the same caller, if it is answered alike, has the same cause.
+
+    nginx's error lines are found by what `explain` alone sends along.
+    """
+    observed = verdict.observation.status
+    if observed is None or found.finding.cause not in (*VAGUE, NOT_AS_GENERATED):
+        return found
+    plain = asked_again(scene, verdict)
+    if plain.evidence.received.status != observed or plain.finding.cause in (*VAGUE, NOT_AS_GENERATED):
+        return found
+    note = f"A plain request for {verdict.check.path} is answered alike; this is its cause."
+    return replace(plain, finding=replace(plain.finding, also=(*plain.finding.also, note)))
 
 
 def asked_again(scene: Scene, verdict: Verdict) -> Explanation:
@@ -102,7 +148,7 @@ def question_of(scene: Scene, check: Check) -> tuple[Question, Target]:
     endpoint = scene.running.endpoints[check.host]
     port = endpoint.passed.get(check.port) if check.port else endpoint.http if scheme == "http" else endpoint.https
     version = check.tls if check.tls in ("1.2", "1.3") else None
-    if check.family == INSIDE:
+    if check.family == INSIDE or check.caller == expected_walls.OWN_SERVICE:
         question = Question(f"http://{host.domain}{check.path}", origin=check.host)
     else:
         question = Question(f"{scheme}://{host.domain}:{port}{check.path}", check.caller, tls=version)
@@ -116,7 +162,26 @@ def from_logs(scene: Scene, verdict: Verdict) -> Explanation:
     lines = gathering.way(
         scene.lab, check.host, seen.request_id, time.time() - AGO_SECONDS, answered=bool(seen.request_id)
     )
+    logged = next((line.access for line in lines if line.access), None)
+    status, beside = seen.status, ""
+    if status is None and logged is not None and seen.failure != "timeout":  # answered, but something else was wrong
+        status, beside = int(str(logged.get("status", 0))) or None, seen.failure
     sent = Sent(question.url, check.host, target.domain, target.path, target.tls, caller=check.caller)
-    received = Received(seen.status, seen.failure, seen.detail, body=seen.detail)
-    caller = check.shown if check.family in ASKED_AGAIN else None
-    return explain(gathering.evidence(scene, target, sent, received, lines, caller))
+    received = Received(status, seen.failure, seen.detail, body=seen.detail)
+    found = gathering.evidence(scene, target, sent, received, lines, Asker(NOBODY, None))
+    found = replace(found, expected=check.expected, rule=check.why, beside=beside)
+    return explain(gathering.compared_with_the_topology(scene.lab, found))
+
+
+def unknown(scene: Scene, verdict: Verdict, reason: str) -> Explanation:
+    """What is known of a cell that cannot be looked into any further."""
+    check, seen = verdict.check, verdict.observation
+    sent = Sent("", check.host, scene.lab.topology.hosts[check.host].domain, check.path, caller=check.caller)
+    received = Received(seen.status, seen.failure, seen.detail)
+    found = Evidence(sent, received, scene.lab.topology, expected=check.expected, rule=check.why)
+    detail = f" {seen.detail.strip()[:200]}" if seen.detail.strip() and seen.status is None else ""
+    finding = Finding(
+        "not-looked-into", f"{check.host} answered {verdict.observed}.{detail} Why could not be looked into: {reason}",
+        "see what runs (`mtls-lab status`)", check.host, field=("hosts", check.host),
+    )  # fmt: skip
+    return replace(explain(found), finding=finding)

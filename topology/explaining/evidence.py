@@ -14,7 +14,12 @@ from topology.explaining.certificates import Certificate, RevocationList
 from topology.explaining.chains import CLIENT, SERVER, Trust
 from topology.explaining.configuration import Effective
 from topology.explaining.log_lines import ErrorLine
-from topology.nginx.tree import Block, Directive
+from topology.nginx.reading import Configuration
+from topology.nginx.tree import Directive
+from topology.proof.checking import TURNED_AWAY
+from topology.proof.expectation import REFUSED
+from topology.runtime.differing import Difference
+from topology.runtime.gateways import Refused
 
 DEFAULT_DEPTH = 1
 """Of ssl_verify_depth and proxy_ssl_verify_depth (nginx)."""
@@ -71,6 +76,15 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How a host's gateway is.  status: as the engine says, `down` where there is none; said: why it does not run."""
+
+    status: str
+    name: str = ""
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Stale:
     """A file that nginx uses otherwise than it lies on this machine.  cause: in a word; why: how that came about."""
 
@@ -85,23 +99,23 @@ class Hop:
     """A gateway on the way.
 
     route: the prefix of the topology's route, empty for none; access: its access line; errors: its error lines of the
-    request; configuration: all that it read; effective: what holds for this request; files: path in the container ->
-    content, of certificates and lists that the configuration names; now: by its clock; last_words: the end of its log
-    where it does not run.
+    request; configuration: all that its files say; effective: what holds for this request; files: path in the
+    container -> content, of certificates and lists that the configuration names; now: by its clock; refused: what lies
+    on disk and it does not take up; differences: of its files from what the topology makes, where looked for.
     """
 
     host: str
     route: str = ""
     access: Mapping[str, Any] | None = None
     errors: tuple[ErrorLine, ...] = ()
-    configuration: Block | None = None
+    configuration: Configuration | None = None
     effective: Effective = field(default_factory=Effective)
     files: Mapping[str, bytes] = field(default_factory=dict)
     now: datetime | None = None
     peers: tuple[Peer, ...] = ()
-    running: bool = True
-    last_words: tuple[str, ...] = ()
     stale: tuple[Stale, ...] = ()
+    refused: Refused | None = None
+    differences: tuple[Difference, ...] = ()
 
     def read(self, setting: str) -> tuple[Certificate, ...]:
         return certificates.read(self.content(setting))
@@ -162,6 +176,23 @@ class Evidence:
     """Host -> the certificates that its gateway's files show to callers."""
     service_trust: Trust | None = None
     """Of a service that terminates TLS itself and demands certificates, where the request went to one."""
+    gateways: Mapping[str, Standing] = field(default_factory=dict)
+    """Host -> how its gateway is."""
+    holders: Mapping[str, str] = field(default_factory=dict)
+    """Address -> whose it is, as host and service, of all containers of the lab."""
+    beside: str = ""
+    """What was wrong beside the status, in the words of whoever looked."""
+
+    @property
+    def as_expected(self) -> bool | None:
+        """Whether the topology says the same; None where it says nothing."""
+        if self.expected is None:
+            return None
+        if self.beside:
+            return False
+        if isinstance(self.expected, str):
+            return self.received.failure in (TURNED_AWAY if self.expected == REFUSED else (self.expected,))
+        return self.expected == self.received.status
 
     @property
     def maker(self) -> Hop | None:

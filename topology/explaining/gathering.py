@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
 from topology.description import positions
 from topology.description.model import Route, Topology
 from topology.description.positions import Path as FieldPath
-from topology.errors import NotReady
+from topology.errors import LabError, NotReady
 from topology.explaining import asking, callers, certificates, configuration, log_lines, sending
 from topology.explaining.asking import Question, Target
 from topology.explaining.callers import Asker
 from topology.explaining.certificates import Certificate
 from topology.explaining.chains import Trust
 from topology.explaining.configuration import Effective
-from topology.explaining.evidence import Evidence, Hop, Peer, Received, Sent, Stale
+from topology.explaining.evidence import Evidence, Hop, Peer, Received, Sent, Stale, Standing
 from topology.explaining.log_lines import ErrorLine
 from topology.explaining.reasoning import CERTIFICATE_SETTINGS, Explanation, explain
 from topology.nginx import reading
 from topology.nginx.reading import Configuration, Mounts, Unreadable
 from topology.proof import callers as kinds_of_callers
 from topology.proof import expectation
+from topology.proof.callers import Worth
 from topology.proof.expectation import Caller
-from topology.runtime import gateways, logs, looking
-from topology.runtime.gateways import CERTIFICATES, CONFIGURATION, File, Insides
+from topology.runtime import differing, gateways, logs, looking
+from topology.runtime.differing import Difference
+from topology.runtime.gateways import CERTIFICATES, CONFIGURATION, File, Insides, Neighbour
 from topology.runtime.lab import Lab
 from topology.runtime.logs import GATEWAY, Choice, Line
 from topology.runtime.running import RunningLab
@@ -54,6 +58,11 @@ class Scene:
 
     lab: Lab
     running: RunningLab
+
+    @cached_property
+    def neighbours(self) -> tuple[Neighbour, ...]:
+        """The lab's containers, as they are when they are first looked at."""
+        return gateways.neighbours(self.lab)
 
 
 def ask(lab: Lab, question: Question) -> Explanation:
@@ -84,7 +93,9 @@ def explained(scene: Scene, target: Target, question: Question, asker: Asker) ->
         received = sending.from_inside(scene.lab, question, target, headers)
     else:
         received = sending.from_outside(question, target, asker.files, anchor, headers)
-    lines = way(scene.lab, target.host, request_id, at, answered=received.status is not None)
+    # Who did not wait for an answer is logged, too, when he hangs up.
+    answered = received.status is not None or received.failure == "timeout"
+    lines = way(scene.lab, target.host, request_id, at, answered=answered)
     sent = Sent(
         url=question.url,
         host=target.host,
@@ -100,7 +111,8 @@ def explained(scene: Scene, target: Target, question: Question, asker: Asker) ->
         dialled=target.port,
         trusted=certificates.read(anchor.encode()),
     )
-    return explain(evidence(scene, target, sent, received, lines, asker.caller))
+    found = evidence(scene, target, sent, received, lines, asker)
+    return explain(found if found.as_expected is not False else compared_with_the_topology(scene.lab, found))
 
 
 def trusted(running: RunningLab, target: Target) -> str:
@@ -110,17 +122,19 @@ def trusted(running: RunningLab, target: Target) -> str:
         return ""
 
 
-def evidence(
-    scene: Scene, target: Target, sent: Sent, received: Received, lines: list[Line], caller: Caller | None
-) -> Evidence:
+def evidence(scene: Scene, target: Target, sent: Sent, received: Received, lines: list[Line], asker: Asker) -> Evidence:
     topology = scene.lab.topology
     now = datetime.now(UTC)
     hops = tuple(hop_of(scene, target, line, lines) for line in lines if line.access)
     hops = hops or (first_hop(scene, target, lines),)
-    expected, rule = expectation_of(topology, target, caller)
+    expected, rule = expectation_of(topology, target, asker.caller, asker.worth)
     if is_named_otherwise(topology, sent):
         expected, rule = None, ""
     return Evidence(
+        gateways=standings(scene),
+        holders={
+            address: f"{one.state.host}/{one.state.service}" for one in scene.neighbours for address in one.addresses
+        },
         sent=sent,
         received=received,
         topology=topology,
@@ -133,6 +147,28 @@ def evidence(
         served=dict(served(scene, hops, target)),
         service_trust=service_trust(scene.lab, target),
     )
+
+
+def compared_with_the_topology(lab: Lab, evidence: Evidence) -> Evidence:
+    """The same, with what differs in the files of the gateways on the way from what the topology makes of them."""
+    found: dict[str, tuple[Difference, ...]] = {}
+    for host in dict.fromkeys(hop.host for hop in evidence.hops):
+        with contextlib.suppress(LabError, OSError):
+            found[host] = differing.of_host(lab, host)
+    return replace(evidence, hops=tuple(replace(hop, differences=found.get(hop.host, ())) for hop in evidence.hops))
+
+
+def standings(scene: Scene) -> dict[str, Standing]:
+    """How each host's gateway is."""
+    hosts = scene.lab.topology.hosts
+    seen = {one.state.host: one.state for one in scene.neighbours if one.state.service == GATEWAY}
+    halted = any(host not in seen or seen[host].status != "running" for host in hosts)
+    said = looking.complaints(scene.lab) if halted else {}
+    return {
+        host: Standing(seen[host].status, seen[host].name, said.get((host, GATEWAY), ()))
+        if host in seen else Standing("down")
+        for host in hosts
+    }  # fmt: skip
 
 
 # What was logged
@@ -203,14 +239,17 @@ def hop(
         route=route_of(scene.lab.topology, host, access, uri),
         access=access,
         errors=errors,
+        configuration=read,
         effective=holds,
         files={path: file.content for path, file in inside.files.items()},
         now=inside.now,
         peers=tuple(
             Peer(one.state.service, one.state.status, one.state.health or "", one.addresses)
-            for one in gateways.neighbours(scene.lab, host)
+            for one in scene.neighbours
+            if one.state.host == host
         ),
         stale=tuple(stale(inside)),
+        refused=inside.refused,
     )
 
 
@@ -318,14 +357,14 @@ def served(scene: Scene, hops: tuple[Hop, ...], target: Target) -> Iterator[tupl
     route = topology.hosts[last.host].routes.get(last.route) if last.host in topology.hosts else None
     called = route.host if route else None
     for host in {called, target.host} - {one.host for one in hops if one.read("ssl_certificate")} - {None}:
-        beyond = looked(scene, host or "", topology.hosts[host or ""].domain)
+        beyond = looked(scene, host or "", topology.hosts[host or ""].domain) if host else ()
         if beyond:
             yield host or "", beyond
 
 
 def looked(scene: Scene, host: str, name: str) -> tuple[Certificate, ...]:
-    states = looking.survey(scene.lab).states
-    if not any(state.host == host and state.service == GATEWAY and state.status == "running" for state in states):
+    states = [one.state for one in scene.neighbours if one.state.host == host and one.state.service == GATEWAY]
+    if not any(state.status == "running" for state in states):
         return ()
     return hop(scene, host, LISTENERS["https"], name, "/", None, ()).read("ssl_certificate")
 
@@ -365,12 +404,19 @@ def is_named_otherwise(topology: Topology, sent: Sent) -> bool:
     return given is not None and given.lower().partition(":")[0] not in (host.domain, *host.aliases)
 
 
-def expectation_of(topology: Topology, target: Target, caller: Caller | None) -> tuple[int | str | None, str]:
-    """(status or REFUSED, rule) that the topology says; (None, "") where it says nothing of this request."""
+def expectation_of(
+    topology: Topology, target: Target, caller: Caller | None, worth: Worth | None = None
+) -> tuple[int | str | None, str]:
+    """(status or REFUSED, rule) that the topology says; (None, "") where it says nothing of this request.
+
+    worth: of the caller's certificate, where that does not follow from the caller.
+    """
     host = topology.hosts[target.host]
     path = target.path.partition("?")[0]
-    if target.passed is not None or caller is None:
+    if caller is None:
         return None, ""
+    if target.passed is not None:
+        return expected_of_service(topology, target, caller, worth)
     if target.listener == LISTENERS["http"] and host.tls is not None:
         return 301, "The plain HTTP port leads everybody to https."
     around = [prefix for prefix in host.routes if path.startswith(prefix)]
@@ -381,7 +427,9 @@ def expectation_of(topology: Topology, target: Target, caller: Caller | None) ->
     if target.inside:
         return expected_inside(topology, target, prefix, route, path)
     own, why = expectation.at_gateway(topology, host, route, caller), ""
-    if caller.flaw in kinds_of_callers.KINDS:
+    if worth is not None:
+        own = kinds_of_callers.at_gateway(topology, host, route, caller, worth)
+    elif caller.flaw in kinds_of_callers.KINDS:
         own, why = kinds_of_callers.first_answer(topology, host, route, caller)
     if own is kinds_of_callers.TURNED_AWAY:
         return expectation.REFUSED, why
@@ -389,6 +437,26 @@ def expectation_of(topology: Topology, target: Target, caller: Caller | None) ->
         return own.status, f"{own.why} {why}".strip()
     found = next((one for at, one in expectation.answers_behind(topology, host, prefix, own) if at == path), None)
     return (found.status, f"{found.why} {why}".strip()) if found else (None, "")
+
+
+def expected_of_service(
+    topology: Topology, target: Target, caller: Caller, worth: Worth | None
+) -> tuple[int | str | None, str]:
+    """What a service that terminates TLS itself answers: whoever is let in gets 200 where its health is."""
+    host = topology.hosts[target.host]
+    service = next(one for one in host.services.values() if one.tls is not None and one.tls.port == target.passed)
+    required = service.tls is not None and service.tls.client_certificate == "required"
+    if worth is None and caller.flaw in kinds_of_callers.KINDS:
+        kind = kinds_of_callers.KINDS[caller.flaw]
+        worth, _ = kinds_of_callers.worth_of(host, caller, kind.at_service or kind.worth)
+    good = expectation.standing_of(host, caller) is expectation.Standing.GOOD
+    if worth is not None:
+        good = worth in (Worth.ITSELF, Worth.ANOTHER)
+    if required and not good:
+        return expectation.REFUSED, expectation.sentence(expectation.service_refuses)
+    if target.path.partition("?")[0] != (service.health or "/"):
+        return None, ""
+    return 200, expectation.sentence(expectation.service_answers)
 
 
 def expected_inside(topology: Topology, target: Target, prefix: str, route: Route, path: str) -> tuple[int | None, str]:

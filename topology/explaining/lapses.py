@@ -10,13 +10,19 @@ from topology.explaining.certificates import Certificate
 from topology.explaining.chains import Shown
 from topology.explaining.configuration import inner
 from topology.explaining.evidence import Evidence, Finding, Hop
+from topology.nginx import passing
 from topology.nginx.tree import Directive
 
 
 def let_in(evidence: Evidence, hop: Hop) -> Finding | None:
-    """The first lapse on the way, where the topology says that the caller is refused and he was not."""
+    """The first lapse on the way, where the topology says that the caller is refused and he was not.
+
+    What he then got from behind the gateways, an error of the application's own for instance, is no matter.
+    """
     status = evidence.received.status
-    if status is None or status >= 400 or evidence.expected not in (400, 403):
+    if status in (None, evidence.expected) or evidence.expected not in (400, 403):
+        return None
+    if (status or 0) >= 400 and not hop.told("upstream"):
         return None
     said = f"The topology says {evidence.expected} here ({evidence.rule}), and the answer was {status}: "
     for each in evidence.hops:
@@ -26,11 +32,61 @@ def let_in(evidence: Evidence, hop: Hop) -> Finding | None:
     return None
 
 
+def left_to_guards(evidence: Evidence, hop: Hop) -> Finding | None:
+    """A bad certificate that a guard refused, since nothing before it did: elsewhere nobody will."""
+    if evidence.received.status != 403 or evidence.expected != 400:
+        return None
+    said = f"The topology says 400 here ({evidence.rule}), and the answer was 403: "
+    return unverified(evidence, hop, said)
+
+
+def beside(evidence: Evidence) -> Finding:
+    """An answer whose status is no matter: somebody was taken for somebody else, or something was heard that should
+    not have been."""
+    for each in evidence.hops:
+        for cause in (identity_on_wrong_route, shared_upstream):
+            if (found := cause(evidence, each, f"{evidence.sent.host} answered, but {evidence.beside}: ")) is not None:
+                return found
+    hop = evidence.maker
+    status = evidence.received.status or evidence.received.failure
+    return Finding(
+        "seen-otherwise", f"{evidence.sent.host} answered {status}, but {evidence.beside}. {evidence.rule}",
+        "compare the gateways' files with what `mtls-lab generate` writes", evidence.sent.host,
+        (*upstreams.passes(hop), *hop.effective.every("proxy_set_header")[:1]) if hop else (),
+        field=upstreams.route_field(hop) if hop else ("hosts", evidence.sent.host),
+    )  # fmt: skip
+
+
+def shared_upstream(evidence: Evidence, hop: Hop, said: str) -> Finding | None:
+    """Routes that show different certificates, or none, call on through one upstream group and its TLS sessions."""
+    route, own = route_of(evidence, hop), hop.effective.one("proxy_ssl_certificate")
+    group = upstreams.target(hop)
+    if route is None or route.host is None or hop.configuration is None or not group:
+        return None
+    for call in passing.calls(hop.configuration):
+        other = next(reversed(call.block.in_force("proxy_ssl_certificate")), None)
+        location = call.block.around("location")
+        if call.authority.lower() != group or (other and other.value) == (own and own.value) or location is None:
+            continue
+        return Finding(
+            "shared-upstream", f"{said}{hop.route} of {hop.host}'s gateway and `{location.directive}` call on through "
+            f"the same upstream, {group}, and show "
+            f"{own.value if own else 'no certificate'} and {other.value if other else 'none'}: nginx keeps connections "
+            "and TLS sessions by upstream, so that a call of the one can go out as the other.",
+            "give each identity, and those without one, an upstream of its own", hop.host,
+            tuple(dict.fromkeys((*upstreams.passes(hop), call.directive, *((own,) if own else ())))),
+            field=(*upstreams.route_field(hop), "identity"),
+        )  # fmt: skip
+    return None
+
+
 def other_identity(evidence: Evidence, _: Hop) -> Finding | None:
     """A gateway on the way calls on as somebody else than the topology says, whatever came of it."""
     expected, status = evidence.expected, evidence.received.status
     said = "" if expected in (None, status) else f"The topology says {expected}, and the answer was {status}: "
-    return next((found for each in evidence.hops if (found := identity_on_wrong_route(evidence, each, said))), None)
+    causes = (identity_on_wrong_route, *((shared_upstream,) if evidence.as_expected is False else ()))
+    found = (cause(evidence, each, said) for each in evidence.hops for cause in causes)
+    return next((one for one in found if one is not None), None)
 
 
 def route_of(evidence: Evidence, hop: Hop) -> Route | None:

@@ -14,16 +14,20 @@ from topology.nginx.tree import Directive
 NEGOTIATED = "client attempted to request the server name different from the one that was negotiated"
 TOO_LARGE = re.compile(r"client intended to send too large body: (\d+) bytes")
 LONG_HEADER = "client sent too long header line"
+BY_GUARDS = ("401", "403", "404", "421")
+"""What guards answer; nobody's refusal of TLS."""
+
 LARGE_BUFFER = 8192
 """Of large_client_header_buffers, which one header line has to fit into (nginx)."""
 
 
 def guarded(evidence: Evidence, hop: Hop) -> Finding | None:
-    """403 by a guard of the configuration, as far as its condition says which."""
-    if hop.told("status") != "403" or hop.told("upstream"):
+    """A refusal by a guard of the configuration, as far as its condition says which."""
+    status = hop.told("status")
+    if status not in BY_GUARDS or hop.told("upstream"):
         return None
     for condition, answer in hop.effective.guards():
-        if answer.arguments[:1] == ("403",):
+        if answer.arguments[:1] == (status,):
             found = by_condition(evidence, hop, condition, answer)
             if found is not None:
                 return found
@@ -41,7 +45,9 @@ def by_condition(evidence: Evidence, hop: Hop, condition: Directive, answer: Dir
             "the route", hop.host, (condition, answer), field=(*field, "internal"),
         )  # fmt: skip
     if "$ssl_client_verify" in variables and verified != "SUCCESS":
-        return verification.absent(evidence, hop, "403", (condition, answer), (), (*field, "client_certificate"))
+        return too_wide(evidence, hop, condition, answer) or verification.absent(
+            evidence, hop, hop.told("status"), (condition, answer), (), (*field, "client_certificate")
+        )
     if "$ssl_client_verify" in variables and guard_misses(condition):
         return Finding(
             "guard-on-wrong-value", f"The guard of {hop.route} refuses callers whose certificate was verified: "
@@ -59,6 +65,24 @@ def by_condition(evidence: Evidence, hop: Hop, condition: Directive, answer: Dir
     return None
 
 
+def too_wide(evidence: Evidence, hop: Hop, condition: Directive, answer: Directive) -> Finding | None:
+    """A guard where the topology lets everybody in."""
+    host = evidence.topology.hosts.get(hop.host)
+    route = host.routes.get(hop.route) if host else None
+    if route is None or route.client_certificate == "required" or route.allow or route.internal:
+        return None
+    server = hop.effective.server
+    everywhere = server is not None and condition in (server.children or ())
+    where = "stands in the server itself, so that it holds for every route" if everywhere else "stands there"
+    return Finding(
+        "guard-where-none-belongs", f"The topology lets everybody in on {hop.route} of {hop.host}, but a guard "
+        f"{where}: `{condition}`, and this caller showed no certificate that was verified.",
+        "move it into the locations that need it" if everywhere else "take it out, or say "
+        "`client_certificate: required` in the topology", hop.host, (condition, answer),
+        field=("hosts", hop.host, "routes", hop.route),
+    )  # fmt: skip
+
+
 RIGHT_GUARD = "let it refuse everybody but SUCCESS: `if ($ssl_client_verify != SUCCESS) { return 403; }`"
 
 
@@ -73,7 +97,12 @@ def guard_misses(condition: Directive) -> bool:
 def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Directive) -> Finding | None:
     if hop.told("client_verify") != "SUCCESS":
         return verification.absent(
-            evidence, hop, "403", (condition, answer), (), ("hosts", hop.host, "routes", hop.route, "allow")
+            evidence,
+            hop,
+            hop.told("status"),
+            (condition, answer),
+            (),
+            ("hosts", hop.host, "routes", hop.route, "allow"),
         )
     route = evidence.topology.hosts[hop.host].routes.get(hop.route) if hop.host in evidence.topology.hosts else None
     allowed = ", ".join(route.allow) if route else ""
@@ -164,6 +193,16 @@ def misdirected(evidence: Evidence, hop: Hop) -> Finding | None:
             ("hosts", hop.host, "domain"),
         )  # fmt: skip
     name = hop.told("host") or asked or evidence.sent.domain
+    before = evidence.before(hop)
+    if before is not None:
+        sets = [one for one in before.effective.every("proxy_set_header") if one.value.lower() == "host"]
+        return Finding(
+            "egress-sends-other-host", f"{before.host}'s gateway calls {hop.host} and sends `Host: {name}` along, and "
+            f"{hop.host}'s gateway has no server of that name.",
+            f"set `proxy_set_header Host {known_names(evidence, hop)}` in that location of {before.host}", before.host,
+            (*sets, *(one for one in (before.effective.one("proxy_pass"),) if one)),
+            field=("hosts", before.host, "routes", before.route),
+        )  # fmt: skip
     server = hop.effective.server
     answers = tuple(inner(server, "return")) if server else ()
     return Finding(
@@ -243,6 +282,20 @@ def bad_request(evidence: Evidence, hop: Hop) -> Finding | None:
     """400 and its like, that nginx gives to what is no request by HTTP's rules."""
     line = next((line for line in hop.errors if line.message.startswith("client sent") and not line.code), None)
     status = evidence.received.status or 0
+    if status == 414 and not hop.told("upstream"):
+        return Finding(
+            "uri-too-long", f"The address is {len(urlsplit(evidence.sent.url).geturl())} characters long, and the "
+            f"request's first line has to fit into one buffer of {hop.host}'s gateway (large_client_header_buffers, 8k "
+            "by default).", "ask by a body (POST), or raise large_client_header_buffers", hop.host,
+            hop.effective.every("large_client_header_buffers"), (line.message,) if line else (),
+        )  # fmt: skip
+    if status == 405 and not hop.told("upstream"):
+        place = hop.effective.location
+        return Finding(
+            "method-for-files", f"{hop.host}'s gateway answers there with files of its own, and these can be asked for "
+            f"by GET and HEAD alone, not by {hop.told('method')}.", "ask a route that leads to a service", hop.host,
+            (place,) if place else (), field=("hosts", hop.host, "routes"),
+        )  # fmt: skip
     if hop.told("upstream") or not 400 <= status < 500 or line is None:
         return None
     return Finding(
@@ -264,6 +317,8 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
     )  # fmt: skip
     if evidence.sent.origin:
         return None
+    if by_service and led.hostname and led.hostname != asked.hostname and led.hostname in names_within(evidence):
+        return leaked_name(evidence, hop, location, led.hostname)
     to_https = asked.scheme == "http" and led.scheme == "https"
     if not by_service and not to_https and by_return(evidence, hop) is not None:
         return None
@@ -276,6 +331,28 @@ def redirected(evidence: Evidence, hop: Hop) -> Finding | None:
             field=("hosts", hop.host, "publish"),
         )  # fmt: skip
     return None
+
+
+def names_within(evidence: Evidence) -> set[str]:
+    """Names and addresses behind the first gateway, by which the caller reaches nobody."""
+    names = {name for hop in evidence.hops for peer in hop.peers for name in (peer.service, *peer.addresses)}
+    for hop in evidence.hops[1:]:
+        host = evidence.topology.hosts.get(hop.host)
+        names |= {host.domain, *host.aliases} if host else set()
+    return names
+
+
+def leaked_name(evidence: Evidence, hop: Hop, location: str, name: str) -> Finding:
+    """A redirect to where the application thinks that it is, which no gateway on the way put right."""
+    rules = [one for each in evidence.hops for one in each.effective.every("proxy_redirect")]
+    off = [one for one in rules if one.value == "off"]
+    why = "proxy_redirect is off" if off else "no proxy_redirect on the way fits it"
+    return Finding(
+        "redirect-to-inner-name", f"The application redirects to {location}, and {name} is a name from behind the "
+        f"gateways: the caller came by {evidence.sent.url}. The answer went out as it came, since {why}.",
+        "have the application write paths alone, or the name in X-Forwarded-Host; or set proxy_redirect there",
+        hop.host, tuple(dict.fromkeys(off or rules)), field=("hosts", hop.host, "routes", hop.route),
+    )  # fmt: skip
 
 
 def nginx_redirect(evidence: Evidence, hop: Hop, location: str) -> Finding:
@@ -322,6 +399,12 @@ def no_route(evidence: Evidence, hop: Hop) -> Finding | None:
     """404 of the gateway's own."""
     if evidence.received.status != 404 or hop.told("upstream"):
         return None
+    location = hop.effective.location
+    if location is not None and any(one.value == "404" for one in inner(location, "return")):
+        return None  # the configuration says so
+    before = evidence.before(hop)
+    if before is not None and not hop.route:
+        return wrong_path(evidence, before, hop)
     place = hop.effective.location
     host = evidence.topology.hosts.get(hop.host)
     path = urlsplit(evidence.sent.url).path
@@ -349,13 +432,38 @@ def no_route(evidence: Evidence, hop: Hop) -> Finding | None:
     )  # fmt: skip
 
 
+def wrong_path(evidence: Evidence, before: Hop, hop: Hop) -> Finding:
+    """An egress route that asks the other host for a path of which it has no route."""
+    host = evidence.topology.hosts.get(before.host)
+    route = host.routes.get(before.route) if host else None
+    passed = before.effective.one("proxy_pass")
+    meant = f" The topology says that {before.route} leads to {route.to} there." if route and route.host else ""
+    there = evidence.topology.hosts.get(hop.host)
+    return Finding(
+        "egress-path", f"{before.host}'s gateway asks {hop.host} for {hop.told('uri')}, and no route of {hop.host} "
+        f"leads there (there are {', '.join(there.routes) if there else 'none'}).{meant} What stands behind the name "
+        "in proxy_pass takes the place of the location's path, to the letter, its last slash too.",
+        f"correct the path in that proxy_pass, or `to` of {before.route}", before.host, (passed,) if passed else (),
+        field=("hosts", before.host, "routes", before.route),
+    )  # fmt: skip
+
+
 OWN_WORDS = (
     ("demands-password", 401, ("no user/password was provided", "password mismatch", "was not found in"),
      "{host}'s gateway demands a user's name and a password (auth_basic): a certificate is none.",
      "send --header 'Authorization: Basic ...', or take auth_basic out", "auth_basic"),
-    ("too-many-requests", 0, ("limiting requests", "limiting connections"),
-     "{host}'s gateway lets only so many requests through, and this was one more (limit_req, limit_conn).",
-     "ask more slowly, or raise the limit", "limit_req"),
+    ("too-many-requests", 0, ("limiting requests",),
+     "{host}'s gateway lets only so many requests through in a time, and this was one more (limit_req).",
+     "ask more slowly, or raise the rate or the burst", "limit_req"),
+    ("too-many-connections", 0, ("limiting connections",),
+     "{host}'s gateway takes only so many requests at once, and this was one more (limit_conn).",
+     "ask for less at once, or raise the limit", "limit_conn"),
+    ("no-space", 0, ("No space left on device",),
+     "{host}'s gateway has no space left where it keeps large bodies and answers for a while (/tmp, in its memory).",
+     "wait until others are done, send less, or give it more (tmpfs in its Compose file)", "client_body_temp_path"),
+    ("no-more-connections", 0, ("worker_connections are not enough", "Too many open files"),
+     "{host}'s gateway has as many connections open as it may (worker_connections, worker_rlimit_nofile).",
+     "see who keeps them open, or raise both", "worker_connections"),
     ("rewrite-cycle", 500, ("rewrite or internal redirection cycle",),
      "{host}'s gateway sends the request from location to location without an end (rewrite, try_files, error_page).",
      "let the rule end (`break` in the place of `last`)", "rewrite"),

@@ -17,6 +17,9 @@ OF_NAMES = (62, 63, 64)
 
 GATEWAY_FAILURES = (500, 502, 503, 504)
 NAME_DIFFERS = re.compile(r"upstream SSL certificate does not match \"([^\"]*)\"")
+NO_ANSWER = "110"
+"""ETIMEDOUT: of a resolver that does not answer; else the number is DNS's own."""
+
 UNRESOLVED = re.compile(r"(\S+) could not be resolved \((\d+): ([^)]*)\)")
 
 
@@ -60,6 +63,15 @@ def unverified_server(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
         return None
     called = called_host(evidence, hop)
     served = evidence.served.get(called, ())
+    if (elsewhere := other_holder(evidence, hop, line)) is not None:
+        return elsewhere
+    if hop.effective.value("proxy_ssl_verify", "off") != "on":
+        return Finding(
+            "upstream-verification-off", f"{hop.host}'s gateway is not to verify whom it calls (proxy_ssl_verify is "
+            "off), so nginx loads nobody whom it would trust; and gateways of a lab judge every server before they "
+            f"show it a certificate, and so believe none ({line.code}: {line.reason}).", "set `proxy_ssl_verify on`",
+            hop.host, verify_settings(hop) or passes(hop), (line.message,), route_field(hop),
+        )  # fmt: skip
     if not served:
         return Finding(
             "upstream-not-verified", f"{hop.host}'s gateway does not believe the certificate of the server that it "
@@ -99,11 +111,30 @@ def verify_settings(hop: Hop) -> tuple[Directive, ...]:
     return tuple(one for name in names if (one := hop.effective.one(name)) is not None)
 
 
+def other_holder(evidence: Evidence, hop: Hop, line: ErrorLine) -> Finding | None:
+    """The address that was called is another container's than the host's that is meant: its name leads elsewhere."""
+    called, address = called_host(evidence, hop), address_of(line).rpartition(":")[0]
+    holder = evidence.holders.get(address, "")
+    own = {where.partition("/")[0] for where in evidence.holders.values()}
+    if not called or not holder or called not in own or holder == f"{called}/gateway":
+        return None
+    right = ", ".join(at for at, whose in evidence.holders.items() if whose == f"{called}/gateway")
+    return Finding(
+        "upstream-elsewhere", f"{hop.host}'s gateway calls {called} at {address}, and that is the address of {holder}: "
+        f"the name leads elsewhere. {called}'s gateway is at {right}. What answers there is not believed (nginx says: "
+        f"{line.message}).", "correct the address by which the name is known there (extra_hosts, DNS, or `server` in "
+        "the upstream), and start that gateway anew", hop.host, (*servers(hop), *passes(hop)), (line.message,),
+        route_field(hop),
+    )  # fmt: skip
+
+
 def wrong_name(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding | None:
     line = holding(lines, "upstream SSL certificate does not match")
     line = line or next((each for each in lines if each.code in OF_NAMES), None)
     if line is None:
         return None
+    if (elsewhere := other_holder(evidence, hop, line)) is not None:
+        return elsewhere
     match = NAME_DIFFERS.search(line.message)
     wanted = match[1] if match else hop.effective.value("proxy_ssl_name") or target(hop)
     served = evidence.served.get(called_host(evidence, hop), ())
@@ -133,8 +164,10 @@ def refused_handshake(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> F
         one for name in ("proxy_ssl_server_name", "proxy_ssl_name", "proxy_ssl_protocols", "proxy_ssl_certificate")
         if (one := hop.effective.one(name)) is not None
     ) or passes(hop)  # fmt: skip
-    if (plain := plain_service(evidence, hop, line)) is not None:
-        return plain
+    if (found := plain_service(evidence, hop, line) or other_holder(evidence, hop, line)) is not None:
+        return found
+    if "wrong version number" in text or "packet length too long" in text:
+        place = (*servers(hop), *passes(hop))
     for words, cause, why, fix in ALERTS:
         if cause == "upstream-sni" and any(word in text for word in words) and (lost := lost_name(evidence, hop, line)):
             return lost
@@ -219,6 +252,14 @@ def unresolved(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding 
     match = UNRESOLVED.search(line.message)
     name = match[1] if match else target(hop)
     known = ", ".join(peer.service for peer in hop.peers)
+    if match and match[2] == NO_ANSWER:
+        asked = ", ".join(one.value for one in hop.effective.every("resolver"))
+        return Finding(
+            "upstream-dns-silent", f"{hop.host}'s gateway asked {asked or 'its resolver'} for the name {name}, and got "
+            "no answer in time: whether there is such a name is not known.", "correct `resolver` (in a container the "
+            "engine's own is 127.0.0.11), or see whether that server runs", hop.host,
+            (*hop.effective.every("resolver"), *passes(hop)), (line.message,), route_field(hop),
+        )  # fmt: skip
     return Finding(
         "upstream-unresolved", f"{hop.host}'s gateway does not find the name {name} ({line.message}); on its networks "
         f"there are {known or 'no services'}.", "correct the name, or put both on one network", hop.host,
@@ -232,20 +273,16 @@ def unreachable(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding
                    "timed out", "no live upstreams")  # fmt: skip
     if line is None:
         return None
-    if "reading response header" in line.message:
-        return slow(hop, line)
     address = address_of(line)
     meant = meant_peer(evidence, hop)
+    if "reading response header" in line.message and (meant is None or meant.status == "running"):
+        return halted(evidence, hop, line.message) or slow(hop, line)
     holder = next((peer for peer in hop.peers if address.rpartition(":")[0] in peer.addresses), None)
     places = (*servers(hop), *passes(hop))
     field = route_field(hop)
     what = f"{hop.host}'s gateway tried {address or target(hop)}, and "
     if meant is not None and meant.status != "running":
-        return Finding(
-            "upstream-down", f"{what}nobody answers: {meant.service} is {meant.status}.",
-            f"see why it stopped (`mtls-lab logs {hop.host}/{meant.service}`), and run `mtls-lab up`", hop.host, places,
-            (line.message,), field,
-        )  # fmt: skip
+        return down(hop, meant, f"{what}nobody answers", (line.message,))
     if meant is not None and meant.addresses and address and holder is not meant:
         owner = f" now belongs to {holder.service}" if holder else " belongs to nobody now"
         return Finding(
@@ -261,11 +298,48 @@ def unreachable(evidence: Evidence, hop: Hop, lines: list[ErrorLine]) -> Finding
             " all addresses there", hop.host, places, (line.message,),
             ("hosts", hop.host, "services", meant.service, "port"),
         )  # fmt: skip
+    if (found := halted(evidence, hop, line.message)) is not None:
+        return found
     called = called_host(evidence, hop)
-    reason = f": {called} is not up, or out of reach" if called else ""
+    reason = f": {called}'s gateway runs, and is out of reach from there" if called else ""
     return Finding(
-        "upstream-unreachable", f"{what}nobody answers there{reason}.", f"bring {called} up (`mtls-lab status`)"
-        if called else "see that it runs and listens", hop.host, places, (line.message,), field,
+        "upstream-unreachable", f"{what}nobody answers there{reason}.", "see that both are on one network, and that "
+        "nothing between them drops packets" if called else "see that it runs and listens", hop.host, places,
+        (line.message,), field,
+    )  # fmt: skip
+
+
+def down(hop: Hop, meant: Peer, what: str, lines: tuple[str, ...] = ()) -> Finding:
+    """The service itself does not run."""
+    paused = meant.status == "paused"
+    return Finding(
+        "upstream-paused" if paused else "upstream-down", f"{what}: {meant.service} is {meant.status}"
+        + (": connections to it open, and nobody there ever answers." if paused else "."),
+        f"`docker unpause` its container ({meant.service} of {hop.host})" if paused else
+        f"see why it stopped (`mtls-lab logs {hop.host}/{meant.service}`), and run `mtls-lab up`", hop.host,
+        (*servers(hop), *passes(hop)), lines, route_field(hop),
+    )  # fmt: skip
+
+
+def halted(evidence: Evidence, hop: Hop, line: str = "") -> Finding | None:
+    """The gateway of the host that is called does not run."""
+    called = called_host(evidence, hop)
+    standing = evidence.gateways.get(called)
+    if standing is None or standing.status == "running":
+        return None
+    places, lines = (*servers(hop), *passes(hop)), (*((line,) if line else ()), *standing.said)
+    if standing.status == "paused":
+        return Finding(
+            "upstream-paused", f"{hop.host}'s gateway called {called}, whose gateway is paused: connections to it "
+            "open, and nobody there ever answers.", f"`docker unpause {standing.name}`", hop.host, places, lines,
+            route_field(hop),
+        )  # fmt: skip
+    how = "none of its containers is there" if standing.status == "down" else f"its gateway is {standing.status}"
+    why = f" It says: {'; '.join(standing.said)}." if standing.said else ""
+    return Finding(
+        "upstream-unreachable", f"{hop.host}'s gateway called {called}, and nobody answers there: {called} is not up "
+        f"({how}).{why}", f"bring {called} up (`mtls-lab status`, `mtls-lab up`)", hop.host, places, lines,
+        route_field(hop),
     )  # fmt: skip
 
 

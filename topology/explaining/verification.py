@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from topology.explaining import chains
 from topology.explaining.certificates import Certificate
@@ -68,7 +69,10 @@ def judged(evidence: Evidence, hop: Hop) -> Finding | None:
         + open_route(evidence, hop),
         fix=main.fix,
         host=hop.host,
-        settings=deciding(hop, *([main.setting] if main.setting else []), "verify_client"),
+        settings=(
+            *(before.effective.every("proxy_ssl_certificate") if before else ()),
+            *deciding(hop, *([main.setting] if main.setting else []), "verify_client"),
+        ),
         lines=quoted(line),
         field=field_of(evidence, hop, main, sent[0]),
         also=tuple(other.why for other in others if other is not main),
@@ -274,25 +278,33 @@ def name_faults(leaf: Certificate, name: str) -> Iterator[Flaw]:
     """Names: RFC 9525 looks at the subject alternative name alone; a common name counts for nothing."""
     dns = [one.removeprefix("DNS:") for one in leaf.san if one.startswith("DNS:")]
     addresses = [one.removeprefix("IP:") for one in leaf.san if one.startswith("IP:")]
-    is_address = name.replace(".", "").isdigit() or ":" in name
+    by_address = is_address(name)
     if not leaf.san:
         yield Flaw(
             "no-san", f"the certificate {leaf.subject} has no subject alternative name at all: the common name counts "
             "for nothing any more (curl still accepts it; Go, Python and browsers do not).",
-            f"issue it with subjectAltName={'IP' if is_address else 'DNS'}:{name}", frozenset(), "certificate",
+            f"issue it with subjectAltName={'IP' if by_address else 'DNS'}:{name}", frozenset(), "certificate",
         )  # fmt: skip
-    elif is_address and name not in addresses:
+    elif by_address and name not in addresses:
         written = f" It stands there as DNS:{name}, which is no address." if name in dns else ""
         yield Flaw(
             "address-not-in-san", f"the certificate {leaf.subject} is for {', '.join(leaf.san)}, and not for the "
             f"address {name}.{written}", f"issue it with subjectAltName=IP:{name}, or call it by its name",
             frozenset(), "certificate",
         )  # fmt: skip
-    elif not is_address and not any(fits(pattern, name) for pattern in dns):
+    elif not by_address and not any(fits(pattern, name) for pattern in dns):
         yield Flaw(
             "name-not-in-san", f"the certificate {leaf.subject} is for {', '.join(leaf.san)}, and not for {name}.",
             f"call it by one of these names, or issue the certificate for {name}, too", frozenset(), "certificate",
         )  # fmt: skip
+
+
+def is_address(name: str) -> bool:
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def fits(pattern: str, name: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from topology.description.model import Host
 from topology.report import addresses
@@ -13,10 +16,17 @@ HERE = "this machine"
 OUT_OF_REACH = "out of reach"
 
 
-def as_json(seen: Survey) -> dict[str, object]:
+Said = Mapping[tuple[str, str], tuple[str, ...]]
+"""(host, service) -> why it does not run, as far as it has said so."""
+
+NOTHING: Said = {}
+
+
+def as_json(seen: Survey, said: Said = NOTHING) -> dict[str, object]:
     """The contract's `status --json`; the health of a service that is not there is "down".
 
-    context: the Docker context that a host was deployed to, null where it was not.
+    context: the Docker context that a host was deployed to, null where it was not; said: why a gateway does not run,
+    null where it does or has not said so.
     """
     return {
         "lab": seen.running.topology.name,
@@ -26,7 +36,10 @@ def as_json(seen: Survey) -> dict[str, object]:
                 "domain": host.domain,
                 "context": seen.places[name].context if name in seen.places else None,
                 "urls": addresses.urls(seen.running, name),
-                "gateway": {"health": health(seen, name, "gateway")},
+                "gateway": {
+                    "health": health(seen, name, "gateway"),
+                    "said": "\n".join(said.get((name, "gateway"), ())) or None,
+                },
                 **({"certbot": {"health": health(seen, name, "certbot")}} if gets_by_acme(host) else {}),
                 "services": {service: {"health": health(seen, name, service)} for service in host.services},
             }
@@ -55,7 +68,7 @@ def words(state: State) -> str:
     return state.health if state.health and state.status == "running" else state.status
 
 
-def show(seen: Survey) -> None:
+def show(seen: Survey, said: Said = NOTHING) -> None:
     instance = f", instance {seen.running.instance}" if seen.running.instance else ""
     table = Table(title=f"{seen.running.topology.name}{instance}", title_justify="left", title_style="bold")
     deployed = bool(seen.places)
@@ -70,4 +83,9 @@ def show(seen: Survey) -> None:
         table.add_section()
     for service, state in own_servers(seen).items():
         table.add_row("", *([""] if deployed else []), service, words(state), "")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for (at, service), lines in said.items():
+        console.print(Text(f"{at} {service} does not run:"))
+        for line in lines:
+            console.print(Text(f"  {line}"))

@@ -82,19 +82,26 @@ def certificate_lines(one: Certificate) -> Iterator[str]:
     yield f"  {one.key}{digest}; key identifier {chains.short(one.key_id)}, its issuer's {above}"
 
 
-def in_short(found: Explanation) -> str:
-    """On a few lines, below a wrong cell of `check`."""
-    lines = [f"{found.finding.cause}: {printable(found.finding.why)}"]
+def in_short(found: Explanation, cell: str = "") -> str:
+    """On a few lines, below a wrong cell of `check`.  cell: its id, where another one's may stand for it."""
+    lines = [f"as {found.of}, which was looked into:"] if found.of != cell and cell else []
+    lines += [f"{found.finding.cause}: {printable(found.finding.why)}"]
     lines += [f"{where(one)}  {printable(one.text)}" for one in places(found)[:3]]
     if found.finding.fix:
         lines.append(f"to change it: {printable(found.finding.fix)}")
     return "\n".join(f"    {line}" for line in lines)
 
 
+def in_a_word(found: Explanation) -> str:
+    """The same, where it was told already."""
+    return f"    {found.finding.cause}, as above: {found.of}"
+
+
 def as_json(found: Explanation) -> dict[str, Any]:
     finding, sent, received = found.finding, found.evidence.sent, found.evidence.received
     return {
-        "url": sent.url,
+        "cell": found.of or None,
+        "url": sent.url or None,
         "method": sent.method,
         "caller": sent.caller,
         "from": sent.origin or None,

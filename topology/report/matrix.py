@@ -54,11 +54,15 @@ def family_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 def wrong_lines(wrong: Sequence[Verdict], reasons: Reasons) -> Iterator[str]:
     """Of each cell that was sent, and why it got its answer as far as that is known."""
+    told: set[int] = set()
     for verdict in wrong:
-        if verdict.observed != NOT_SENT:
-            yield f"{WRONG} {explained(verdict)}"
-            if verdict.check.id in reasons:
-                yield explanation.in_short(reasons[verdict.check.id])
+        if verdict.observed == NOT_SENT:
+            continue
+        yield f"{WRONG} {explained(verdict)}"
+        if (reason := reasons.get(verdict.check.id)) is not None:
+            again = id(reason) in told
+            yield explanation.in_a_word(reason) if again else explanation.in_short(reason, verdict.check.id)
+            told.add(id(reason))
 
 
 def not_sent_lines(wrong: Sequence[Verdict]) -> list[str]:
@@ -164,6 +168,6 @@ def junit(verdicts: Sequence[Verdict], reasons: Reasons = NONE) -> str:
         if not verdict.ok:
             failure = ElementTree.SubElement(case, "failure", message=explained(verdict))
             if verdict.check.id in reasons:
-                failure.text = explanation.in_short(reasons[verdict.check.id])
+                failure.text = explanation.in_short(reasons[verdict.check.id], verdict.check.id)
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

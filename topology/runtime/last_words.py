@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from topology.generation import certificates
+
 EMERGENCY = re.compile(r"\[emerg\] (?:\d+#\d+: )?(?P<said>.*)")
+UNBOUND = "still could not bind()"
 LINKED = {"/etc/nginx/nginx.conf": "/etc/nginx/lab/nginx.conf"}
 """In the gateway's image."""
 
@@ -30,17 +33,30 @@ class Around:
     mounts: Mapping[str, Path] = field(default_factory=dict)
 
 
+def emergency(log: str) -> str:
+    """The last thing that made nginx give up, in its own words; empty for none.
+
+    That it could not bind a listener after all comes last, and names none.
+    """
+    said = [one.strip() for one in EMERGENCY.findall(log)]
+    return next((one for one in reversed(said) if one != UNBOUND), "")
+
+
 def meaning(log: str, around: Around) -> tuple[str, ...]:
     """What the last thing that nginx said means, and what to do; nothing where it said nothing that is known."""
-    said = EMERGENCY.findall(log)
-    if not said:
-        return ()
+    said = emergency(log)
+    place = place_of(said, around)
+    where = f" ({place[0]}:{place[1]})" if place else ""
     for pattern, tell in MEANINGS:
-        if found := re.search(pattern, said[-1]):
-            place = PLACE.search(said[-1])
-            where = f" ({shown(place['file'], around)}:{place['line']})" if place else ""
+        if found := re.search(pattern, said):
             return tuple(f"{line}{where if not n else ''}" for n, line in enumerate(tell(found, around)))
-    return ()
+    return (f"nginx does not read on from that line: correct it{where}",) if place else ()
+
+
+def place_of(said: str, around: Around) -> tuple[Path, int] | None:
+    """The file, on this machine where it is there, and the line that nginx names."""
+    place = PLACE.search(said)
+    return (Path(shown(place["file"], around)), int(place["line"])) if place else None
 
 
 def shown(path: str, around: Around) -> str:
@@ -128,7 +144,28 @@ def no_pem(found: re.Match[str], around: Around) -> Iterator[str]:
 
 
 def other_key(found: re.Match[str], around: Around) -> Iterator[str]:
+    key = here(found["path"], around)
+    beside = [key.with_suffix(ending) for ending in (".pem", ".crt", ".cer")] if key is not None else []
+    file = next((one for one in beside if one.is_file()), None)
+    number = whose_key(key, file) if key is not None and file is not None else None
+    if number is not None and number > 1:
+        yield (
+            f"the key {found['path']} is that of certificate number {number} in {file}: put that one first, and its "
+            "issuers after it"
+        )
+        return
     yield f"the key {found['path']} is not the key of the certificate beside it: take the two that were made together"
+
+
+def whose_key(key: Path, file: Path) -> int | None:
+    """Which certificate of a file, counted from 1, a key belongs to; None for none of them."""
+    try:
+        private = certificates.read_key(key.read_bytes())
+        found = certificates.read_certificates(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    fitting = (n for n, one in enumerate(found, 1) if private is not None and certificates.same_key(one, private))
+    return next(fitting, None)
 
 
 def missing_file(found: re.Match[str], around: Around) -> Iterator[str]:
@@ -156,6 +193,14 @@ def too_weak(found: re.Match[str], around: Around) -> Iterator[str]:
     )
 
 
+def nobody_to_trust(found: re.Match[str], around: Around) -> Iterator[str]:
+    yield f"it is to verify certificates ({found['verify']}), and is not told whom to believe: set {found['missing']}"
+
+
+def small_hash(found: re.Match[str], around: Around) -> Iterator[str]:
+    yield f"a name is longer than its table takes: raise {found['name']}_bucket_size or {found['name']}_max_size"
+
+
 def not_a_directive(found: re.Match[str], around: Around) -> Iterator[str]:
     yield f"this nginx does not know {found['name']}: a slip, a newer version's, or a module that is not there"
 
@@ -173,6 +218,9 @@ MEANINGS: tuple[tuple[str, Callable[[re.Match[str], Around], Iterator[str]]], ..
     (r"bind\(\) to (?P<address>\S+) failed \(98:", taken_port),
     (r"bind\(\) to (?P<address>\S+) failed \(13:", forbidden_port),
     (r"bind\(\) to (?P<address>\S+) failed \(99:", no_address),
+    (r"no (?P<missing>ssl_client_certificate) for (?P<verify>ssl_verify_client|ssl_client_verify)", nobody_to_trust),
+    (r"no (?P<missing>\w*ssl_trusted_certificate) for (?P<verify>\w*ssl_verify)", nobody_to_trust),
+    (r"could not build (?P<name>\w+_hash)", small_hash),
     (r"unknown directive (?P<name>\"[^\"]+\")", not_a_directive),
 )
 """nginx's words -> what they mean.  Sources: nginx, ngx_event_openssl.c and ngx_connection.c; OpenSSL."""

@@ -32,8 +32,8 @@ GATEWAY = "gateway"
 REQUEST_ID = re.compile(r"[0-9a-f-]{8,64}")
 """What gateways take for a request's id."""
 
-SPAN = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-PART_OF_A_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+SPAN = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?[smhd])+")
+PART_OF_A_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 TOGETHER_SECONDS = 0.2

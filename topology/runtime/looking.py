@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 RESTARTS_OF_A_BROKEN_CONTAINER = 3
+ENDED = ("created", "restarting", "exited", "dead")
+LAST_LINES = 15
+"""Of a log, in which a container says why it gave up."""
+
 OWN_LABELS = ("mtls-lab.lab", "mtls-lab.instance", "mtls-lab.host")
 
 
@@ -58,6 +62,11 @@ class State:
         return self.status == "running" and self.health in (None, "healthy")
 
     @property
+    def starts_over(self) -> bool:
+        """Whether it gives up again and again: between two tries it runs for a moment."""
+        return self.status == "restarting" or (self.restarts > 0 and self.health == "starting")
+
+    @property
     def broken(self) -> bool:
         given_up = self.status in ("exited", "dead") or self.health == "unhealthy"
         return given_up or self.restarts >= RESTARTS_OF_A_BROKEN_CONTAINER
@@ -75,11 +84,38 @@ def diagnose(container: Container) -> str:
         lines.append(
             f"  health check, exit code {checks[-1]['ExitCode']}: {checks[-1]['Output'].strip() or '(no output)'}"
         )
-    if log := bytes(container.logs(tail=15)).decode(errors="replace").strip():
+    if log := bytes(container.logs(tail=LAST_LINES)).decode(errors="replace").strip():
         lines.append("  last log lines:")
         lines += [f"    {line}" for line in log.splitlines()]
         lines += [f"  that means: {line}" for line in last_words.meaning(log, around(container))]
     return "\n".join(lines)
+
+
+def not_running(lab: Lab, state: State) -> str:
+    """Why a gateway takes no calls, and what to do."""
+    if state.status == "paused":
+        return f"{state.name} is paused: it runs, and answers nobody; `mtls-lab up` lets it go on"
+    status = "restarting" if state.starts_over else state.status
+    container = next((one for one in everywhere(lab) if one.id == state.id), None)
+    said = gave_up(container) if container is not None else ()
+    return "\n".join([f"{state.name} is {status}; run `mtls-lab up` again", *(f"  {line}" for line in said)])
+
+
+def gave_up(container: Container) -> tuple[str, ...]:
+    """Why nginx does not run in a container, in its own words, and what they mean; nothing where it did not say."""
+    log = bytes(container.logs(tail=LAST_LINES)).decode(errors="replace")
+    said = last_words.emergency(log)
+    if not said:
+        return ()
+    return (f"[emerg] {said}", *(f"that means: {line}" for line in last_words.meaning(log, around(container))))
+
+
+def complaints(lab: Lab) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """(host, service) of each container that does not run as it should -> why, as far as it has said so."""
+    found = [(one, State.of(one)) for one in everywhere(lab)]
+    halted = [(one, state) for one, state in found if state.status in ENDED or state.starts_over]
+    told = {(state.host, state.service): gave_up(one) for one, state in halted}
+    return {at: lines for at, lines in told.items() if lines}
 
 
 def around(container: Container) -> Around:
@@ -127,10 +163,9 @@ def running(lab: Lab, hosts: Collection[str] | None = None) -> RunningLab:
     wanted = list(lab.topology.hosts if hosts is None else hosts)
     if absent := [lab.project(host) for host in wanted if host not in gateways]:
         raise NotReady(f"{' and '.join(absent)} {'are' if absent[1:] else 'is'} not up; run `mtls-lab up` first")
-    stopped = [gateways[host] for host in wanted if gateways[host].status != "running"]
+    stopped = [gateways[host] for host in wanted if gateways[host].status != "running" or gateways[host].starts_over]
     if stopped:
-        lines = " and ".join(f"{gateway.name} is {gateway.status}" for gateway in stopped)
-        raise NotReady(f"{lines}; run `mtls-lab up` again")
+        raise NotReady("\n".join(not_running(lab, gateway) for gateway in stopped))
     return seen.running
 
 

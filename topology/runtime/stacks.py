@@ -30,6 +30,7 @@ from topology.runtime import (
     conflicts,
     engine,
     execution,
+    last_words,
     looking,
     machines,
     networking,
@@ -208,7 +209,7 @@ def say_what_is_cut(task: Task) -> None:
 def environment_values(lab: Lab) -> dict[str, str]:
     """What the topology takes from the caller's environment; InvalidInput where that is not set, or makes no sense."""
     interval = os.environ.get(ACME_INTERVAL) or "1"
-    if not interval.isdecimal() or int(interval) == 0:
+    if not (interval.isascii() and interval.isdecimal()) or int(interval) == 0:
         raise InvalidInput(f"{ACME_INTERVAL}={interval}: not a number of seconds; write one such as 43200, or unset it")
     wanted = planning.from_environment(lab.topology)
     if missing := [name for name in wanted if name not in os.environ]:
@@ -506,10 +507,23 @@ def refresh_gateway(
     if loaded.strip() == wanted:
         return
     if gateway.id in before:
-        execute(gateway, ["nginx", "-t"])
+        refuse_unreadable(gateway)
         reload(gateway)
         progress.step(f"{host}: gateway reloaded")
     execute(gateway, ["sh", "-c", f"echo {wanted} > {STAMP}"])
+
+
+def refuse_unreadable(gateway: Container) -> None:
+    """Raises NotReady where nginx would not take up the files as they are, with its words and what they mean."""
+    tested = execution.run(gateway, ["nginx", "-t"])
+    if tested.code:
+        said = last_words.emergency(tested.told)
+        means = last_words.meaning(tested.told, looking.around(gateway)) if said else ()
+        told = [f"[emerg] {said}" if said else tested.told.strip(), *(f"that means: {line}" for line in means)]
+        raise NotReady(
+            f"{gateway.name}: nginx refuses what lies on disk, and goes on with what it read before:\n"
+            + "\n".join(f"  {line}" for line in told)
+        )
 
 
 WORKERS = """\
