@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,13 +16,29 @@ def pytest_collection() -> None:
     gc.disable()
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Nor need the collector of garbage look at all that again later.
 
     It did, some thousand times over: a tenth of the time that the fast tests take.
     """
     gc.freeze()
     gc.enable()
+    if not any(item.get_closest_marker("integration") for item in session.items):
+        wait_for_no_disk()
+
+
+def wait_for_no_disk() -> None:
+    """Fast tests read what they wrote a moment ago, and none of them pulls the plug: they waited for a disk some two
+    thousand times."""
+    os.fsync = lambda _: None
+
+
+@pytest.fixture(scope="session")
+def rsa_key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key of 2048 bits, as OpenSSL's own command writes it: such keys take long to find, so one does for all."""
+    file = tmp_path_factory.mktemp("rsa") / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-out", file], check=True, capture_output=True)
+    return file
 
 
 @pytest.fixture(scope="module")

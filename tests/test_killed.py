@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -179,7 +180,7 @@ def assert_every_kill_heals(
     while True:
         lab = Lab(description, tmp_path / f"after-{count}")
         if before:
-            shutil.copytree(before.out, lab.out)
+            copy(before.out, lab.out)
         if not kill(count, certificates.issue, lab, renew):
             assert_is_whole(files_of(lab.folder))
             return count
@@ -260,7 +261,12 @@ def test_a_kill_while_an_identity_leaves_the_topology_leaves_nothing_of_it_in_th
 
 def copy_of(folder: Path, description: Description, name: str) -> Lab:
     """A lab with another description, and the files that another one left in a folder."""
-    return Lab(description, Path(shutil.copytree(folder, folder.parent / name)))
+    return Lab(description, copy(folder, folder.parent / name))
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """By links, which take less time: files are replaced and never changed, or the next copy would tell."""
+    return Path(shutil.copytree(folder, to, copy_function=os.link))
 
 
 def test_between_kill_and_repair_the_certificates_are_listed_as_they_are(
@@ -285,7 +291,7 @@ def test_a_kill_during_generate_leaves_old_files_or_new_ones(kill: Kill, tmp_pat
     count = 0
     while True:
         folder = tmp_path / f"after-{count}"
-        shutil.copytree(before, folder)
+        copy(before, folder)
         if not kill(count, writing.synchronise, folder, new):
             break
         for path, content in files_of(folder).items():
