@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from topology import cli
 from topology.description.loading import Description, load
 from topology.generation import planning, rendering, storing, writing
 from topology.generation.certificates import read_certificates, read_crls, read_key, same_key
-from topology.pki import issuing
-from topology.pki.issuing import BUNDLE_PASSWORD, Credential
+from topology.pki.issuing import BUNDLE_PASSWORD
 from topology.runtime import certificates
 from topology.runtime.lab import Lab
+
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 
 TOPOLOGY = """
 name: killed
@@ -69,7 +69,6 @@ Kill = Callable[..., bool]
 def kill(monkeypatch: pytest.MonkeyPatch) -> Kill:
     """`kill(n, act, ...)`: does it, and dies before the change after the nth; False where there was no such change."""
     monkeypatch.setattr(writing.os, "fsync", lambda _: None)
-    monkeypatch.setattr(issuing, "bundle", quick_bundle)
 
     def kill_after(count: int, act: Callable[..., object], *arguments: object) -> bool:
         done = 0
@@ -95,12 +94,6 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Kill:
         return False
 
     return kill_after
-
-
-def quick_bundle(name: str, credential: Credential) -> bytes:
-    """A bundle whose password is stretched once, and not thousands of times: that took a third of these tests' time."""
-    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1).hmac_hash(hashes.SHA256())
-    return issuing.packed(name, credential, builder.build(BUNDLE_PASSWORD.encode()))
 
 
 def described(folder: Path, topology: str) -> Description:
