@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 from topology import cli
 from topology.description import loading
@@ -85,7 +84,7 @@ def test_next_steps_are_commands(tmp_path: Path, capsys: pytest.CaptureFixture[s
     folder = tmp_path / "my lab"
     assert cli.main(["init", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    commands = cli.whole_command().commands
 
     assert told["written"] == [str(folder / name) for name in ("topology.yaml", schema.FILE_NAME)]
     assert told["next"][0] == f"cd '{folder}'"

@@ -565,11 +565,11 @@ def judged(desk: Desk, file: str, authority: str, purpose: str) -> None:
     )  # fmt: skip
 
 
-def test_a_request_for_a_host_is_signed_and_remembered(desk: Desk) -> None:
+def test_a_request_for_a_host_is_signed_and_remembered(desk: Desk, rsa_key: Path) -> None:
     """The server's key is on another machine; the lab's own gateway keeps its own."""
     desk.issue()
     gateway = (desk.stacks / "server/certificates/server.pem").read_bytes()
-    desk.openssl("genpkey", "-algorithm", "RSA", "-out", "pro.key")
+    shutil.copy(rsa_key, desk.folder / "pro.key")
     desk.ask_with("pro", "/CN=pro.lab.test", "-addext", "subjectAltName=DNS:www.lab.test")
 
     assert desk.run("sign", "--csr", "pro.csr", "--as", "server") == 0
@@ -789,9 +789,9 @@ hosts:
 """
 
 
-def test_what_openssl_alone_made_is_usable_in_a_topology(desk: Desk) -> None:
+def test_what_openssl_alone_made_is_usable_in_a_topology(desk: Desk, rsa_key: Path) -> None:
     """Its authority, and a certificate without any extension, word for word as the article makes them."""
-    desk.openssl("genpkey", "-algorithm", "RSA", "-out", "ca.key")
+    shutil.copy(rsa_key, desk.folder / "ca.key")
     desk.openssl("req", "-new", "-x509", "-key", "ca.key", "-out", "ca.pem", "-days", "365", "-subj", "/C=DE/CN=CA")
     desk.request("us", "/C=DE/O=Our Company, Ltd/CN=us")
     desk.openssl(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-import typer
 
 from topology import cli
 from topology.description.model import FromEnvironment, Frozen, Topology
@@ -44,7 +43,7 @@ def test_files_that_are_named_are_there(page: Path) -> None:
 def test_commands_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    commands = set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    commands = set(cli.whole_command().commands)
 
     assert set(re.findall(r"(?:`|\$ )make ([a-z-]+)", text)) <= targets
     assert set(re.findall(rf"{STARTED}mtls-lab ([a-z]+)", text)) <= commands

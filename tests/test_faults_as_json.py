@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from tests.test_faults import FAULTS, KINDS
 from topology import cli
@@ -45,7 +44,7 @@ def reads_a_topology(command: Command) -> bool:
     return any("TOPOLOGY" in (parameter.metavar or "") for parameter in command.params)
 
 
-READERS = [one for one in commands(typer.main.get_command(cli.app)) if reads_a_topology(one[1])]
+READERS = [one for one in commands(cli.whole_command()) if reads_a_topology(one[1])]
 
 
 def words(command: Command, file: str) -> Iterator[str]:

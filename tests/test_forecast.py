@@ -22,6 +22,8 @@ from topology.proof.needing import UNTRUSTED
 from topology.runtime import certificates
 from topology.runtime.lab import Lab
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
 LABS = Path(__file__).parents[1] / "fixtures" / "labs"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,6 +13,8 @@ from tests.test_killed import RENEWED, TOPOLOGY, files_of
 from topology import cli
 from topology.generation import writing
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
 COMMANDS = pytest.mark.parametrize("command", [["generate"], ["certificates", "issue"]], ids=" ".join)
 
 

@@ -16,6 +16,8 @@ from tests import chains, judging
 from tests.chains import Chain
 from topology.pki import forging
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
 JUDGES = ("openssl", "cryptography", "pkilint")
 
 NO_ED25519 = "Forbidden public key algorithm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -10,17 +11,17 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from topology import cli
 from topology.description.loading import Description, load
 from topology.generation import planning, rendering, storing, writing
 from topology.generation.certificates import read_certificates, read_crls, read_key, same_key
-from topology.pki import issuing
-from topology.pki.issuing import BUNDLE_PASSWORD, Credential
+from topology.pki.issuing import BUNDLE_PASSWORD
 from topology.runtime import certificates
 from topology.runtime.lab import Lab
+
+pytestmark = pytest.mark.usefixtures("quick_bundles")
 
 TOPOLOGY = """
 name: killed
@@ -68,7 +69,6 @@ Kill = Callable[..., bool]
 def kill(monkeypatch: pytest.MonkeyPatch) -> Kill:
     """`kill(n, act, ...)`: does it, and dies before the change after the nth; False where there was no such change."""
     monkeypatch.setattr(writing.os, "fsync", lambda _: None)
-    monkeypatch.setattr(issuing, "bundle", quick_bundle)
 
     def kill_after(count: int, act: Callable[..., object], *arguments: object) -> bool:
         done = 0
@@ -94,12 +94,6 @@ def kill(monkeypatch: pytest.MonkeyPatch) -> Kill:
         return False
 
     return kill_after
-
-
-def quick_bundle(name: str, credential: Credential) -> bytes:
-    """A bundle whose password is stretched once, and not thousands of times: that took a third of these tests' time."""
-    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1).hmac_hash(hashes.SHA256())
-    return issuing.packed(name, credential, builder.build(BUNDLE_PASSWORD.encode()))
 
 
 def described(folder: Path, topology: str) -> Description:
@@ -179,7 +173,7 @@ def assert_every_kill_heals(
     while True:
         lab = Lab(description, tmp_path / f"after-{count}")
         if before:
-            shutil.copytree(before.out, lab.out)
+            copy(before.out, lab.out)
         if not kill(count, certificates.issue, lab, renew):
             assert_is_whole(files_of(lab.folder))
             return count
@@ -260,7 +254,12 @@ def test_a_kill_while_an_identity_leaves_the_topology_leaves_nothing_of_it_in_th
 
 def copy_of(folder: Path, description: Description, name: str) -> Lab:
     """A lab with another description, and the files that another one left in a folder."""
-    return Lab(description, Path(shutil.copytree(folder, folder.parent / name)))
+    return Lab(description, copy(folder, folder.parent / name))
+
+
+def copy(folder: Path, to: Path) -> Path:
+    """By links, which take less time: files are replaced and never changed, or the next copy would tell."""
+    return Path(shutil.copytree(folder, to, copy_function=os.link))
 
 
 def test_between_kill_and_repair_the_certificates_are_listed_as_they_are(
@@ -285,7 +284,7 @@ def test_a_kill_during_generate_leaves_old_files_or_new_ones(kill: Kill, tmp_pat
     count = 0
     while True:
         folder = tmp_path / f"after-{count}"
-        shutil.copytree(before, folder)
+        copy(before, folder)
         if not kill(count, writing.synchronise, folder, new):
             break
         for path, content in files_of(folder).items():

@@ -17,6 +17,8 @@ from topology.description.loading import load
 from topology.runtime import certificates
 from topology.runtime.lab import Lab
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
 ROOT = Path(__file__).parents[1]
 LABS = ROOT / "fixtures" / "labs"
 

@@ -17,6 +17,8 @@ from topology.mutation.change import Change
 from topology.nginx.building import build
 from topology.nginx.reading import parse
 
+pytestmark = pytest.mark.usefixtures("quick_bundles")
+
 OFFICE, VAULT = "guarded office", "guarded vault"
 
 ROUTE, ALICE = "location /known/", "location /alice/"

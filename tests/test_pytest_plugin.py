@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -64,7 +61,7 @@ location = /404.html {
 
 PRETENDING = (
     '''
-import os, time
+import os, signal
 from contextlib import contextmanager
 from pathlib import Path
 import pytest
@@ -89,9 +86,8 @@ def find(choice, lab, progress):
     if "NOT_READY" in os.environ:
         raise NotReady("the lab runs, but does not answer")
     note(f"up {lab.out.name} {lab.instance}")
-    while "SLOW" in os.environ:
-        progress.detail("waiting for web")
-        time.sleep(0.02)
+    if "INTERRUPTED" in os.environ:
+        signal.raise_signal(signal.SIGINT)
     return Standing(lab.out, lab.instance, {})
 
 def end(choice, lab):
@@ -129,9 +125,10 @@ ROUTES = """'''
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A folder with a topology and a lab that pretends."""
-    for name in ("CI", "GITHUB_ACTIONS", "GITHUB_WORKSPACE", "NO_ENGINE", "NOT_READY", "SLOW", "HANGING"):
+    for name in ("CI", "GITHUB_ACTIONS", "GITHUB_WORKSPACE", "NO_ENGINE", "NOT_READY", "INTERRUPTED", "HANGING"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio")  # slow to load, and not needed
+    # Slow to load, or to collect garbage after each session, and not needed.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest -p no:anyio -p no:unraisableexception")
     pytester.makefile(".yaml", topology=TOPOLOGY)
     pytester.makeconftest(PRETENDING)
     return pytester
@@ -165,32 +162,14 @@ def test_no_lab_is_started_for_tests_that_need_none(project: pytest.Pytester) ->
     assert events(project) == []
 
 
-def test_all_workers_share_one_lab_that_is_taken_down_once(project: pytest.Pytester) -> None:
-    project.makepyfile(TWO_TESTS)
-
-    project.runpytest("-n2", "--dist=each").assert_outcomes(passed=4)
-    assert [event.split()[0] for event in events(project)] == ["up", "down"]
-
-
 def test_an_interruption_while_the_lab_starts_takes_it_down(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With workers, killed ones among them: `tests/integration/test_pytest_plugin.py`."""
-    monkeypatch.setenv("SLOW", "1")
+    """In a process of its own, with workers, and killed ones among them: `tests/integration/test_pytest_plugin.py`."""
+    monkeypatch.setenv("INTERRUPTED", "1")
     project.makepyfile(TWO_TESTS)
-    began = project.popen(
-        [sys.executable, "-m", "pytest"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=2
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not events(project):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        began.send_signal(signal.SIGINT)
-        assert began.wait(timeout=60) == pytest.ExitCode.INTERRUPTED
-    finally:
-        began.kill()
 
+    assert project.runpytest(no_reraise_ctrlc=True).ret == pytest.ExitCode.INTERRUPTED
     assert [event.split()[0] for event in events(project)] == ["up", "down"]
 
 
@@ -308,7 +287,8 @@ FIRST_CELL = "test_cells[web /app/ none 403 (TLS 1.2)]"
 
 
 def test_a_failing_item_shows_the_scene_in_the_terminal_and_in_junit(project: pytest.Pytester) -> None:
-    """Log lines by the request's id, the location that answered, a curl line; from a worker, too."""
+    """Log lines by the request's id, the location that answered, a curl line; from a worker, too, which has the lab
+    of the session.  Several workers share one: `tests/integration/test_pytest_plugin.py`."""
     project.makepyfile(FAILING)
     result = project.runpytest("-n1", "--junitxml=report.xml", "-k", "none")
 
@@ -325,6 +305,7 @@ def test_a_failing_item_shows_the_scene_in_the_terminal_and_in_junit(project: py
     told = {case.get("name"): "".join(failure.text or "" for failure in case.iter("failure")) for case in cases}
     assert all(part.rstrip("*") in told[FIRST_CELL] for part in scene)
     assert "its gateway logged" not in told["test_none"], "it sent no request"
+    assert [event.split()[0] for event in events(project)] == ["up", "down"]
 
 
 def test_a_failing_assertion_after_a_request_shows_the_scene(project: pytest.Pytester) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import operator
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,8 +82,21 @@ def matches(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationErr
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
+RIGHT: set[tuple[str, int]] = set()
+"""(definition, part): each part of the whole topology below that was right as it stood there, by its identity."""
+
+
+def defined(judge: Any, definition: str, value: Any, part: Any) -> Iterator[ValidationError]:
+    """What was right, and is still the same object, is not judged again in each of two thousand changed topologies."""
+    if (definition, id(value)) not in RIGHT:
+        wrong = list(Draft202012Validator.VALIDATORS["$ref"](judge, definition, value, part) or ())
+        yield from wrong
+        if not wrong and id(value) in UNCHANGED:
+            RIGHT.add((definition, id(value)))
+
+
 SCHEMA = schema.schema()
-JUDGE = validators.extend(Draft202012Validator, {"pattern": matches})(SCHEMA)
+JUDGE = validators.extend(Draft202012Validator, {"pattern": matches, "$ref": defined})(SCHEMA)
 
 
 def read(file: Path) -> Any:
@@ -173,7 +187,9 @@ def test_it_is_wrong_at_the_same_places(file: Path) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Lists for tuples, as JSON has them."""
+    """Lists for tuples, as JSON has them; for the same part of the whole topology the same one."""
+    if id(value) in AS_JSON:
+        return AS_JSON[id(value)]
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     return [plain(one) for one in value] if isinstance(value, tuple) else value
@@ -231,6 +247,12 @@ def nodes(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
 
 
 PLACES = list(nodes(WHOLE))
+AS_JSON: dict[int, Any] = {}
+for place in reversed(PLACES):  # what is within a part first
+    there = functools.reduce(operator.getitem, place, WHOLE)
+    if isinstance(there, dict | tuple):
+        AS_JSON[id(there)] = plain(there)
+UNCHANGED = {id(one) for one in AS_JSON.values()}
 
 
 def changed(path: tuple[str | int, ...], change: Callable[[Any], Any], value: Any = WHOLE) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from topology.description import positions, rules, shapes
@@ -46,19 +47,28 @@ def load(file: Path) -> Kind:
         text = file.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{file}: cannot be read: {error.strerror}; a kind of service needs it") from error
+    return parse(text, file, buildable=(file.parent / "Dockerfile").is_file())
+
+
+@lru_cache(maxsize=64)
+def parse(text: bytes, file: Path, *, buildable: bool) -> Kind:
+    """A kind from the text of its service.yaml.  Remembered, as every topology that is loaded asks for all kinds.
+
+    buildable: whether there is a Dockerfile beside it.  Raises InvalidTopology with all that is wrong.
+    """
     document = positions.read(text, str(file))
-    if faults := [*document.faults, *([] if document.faults else kind_faults(document, file.parent))]:
+    if faults := [*document.faults, *([] if document.faults else kind_faults(document, file.parent, buildable))]:
         raise InvalidTopology(faults)
     strips = {"strip_prefix": not document.value.get("base_path", False)}
     return Kind(name=file.parent.name, folder=file.parent, **{**strips, **document.value})
 
 
-def kind_faults(document: Document, folder: Path) -> Iterator[Fault]:
+def kind_faults(document: Document, folder: Path, buildable: bool) -> Iterator[Fault]:
     yield from shapes.faults(document, ServiceFile)
     if not rules.NAME.fullmatch(folder.name):
         advice = "rename it: a lower-case letter, then letters, digits, hyphens and underscores"
         yield document.fault((), f"the folder '{shown(folder.name)}' cannot name a kind; {advice}")
-    if not (folder / "Dockerfile").is_file():
+    if not buildable:
         yield document.fault((), "there is no Dockerfile beside this file; write one, or remove the folder")
     if not isinstance(document.value, dict):
         return

@@ -6,6 +6,7 @@ Each function returns what is wrong with a file, with what to do about it, or No
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,15 +93,17 @@ def identity_fault(certificate: Path, key: Path) -> str | None:
 def certificates(file: Path) -> list[x509.Certificate]:
     """The certificates of a PEM file; none where it holds none, or cannot be read."""
     try:
-        return decoded(file.read_bytes())
+        return list(decoded(file.read_bytes()))
     except OSError:
         return []
 
 
-def decoded(pem: bytes) -> list[x509.Certificate]:
+@lru_cache(maxsize=256)
+def decoded(pem: bytes) -> tuple[x509.Certificate, ...]:
     """The certificates of a PEM text; none where one of them is damaged.
 
     Names and keys are decoded late, and whoever asks for them then expects no error: here they are decoded once.
+    Remembered, as a lab has each root in many files, and many rules look at the same few.
     """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -108,9 +111,9 @@ def decoded(pem: bytes) -> list[x509.Certificate]:
     try:
         # Serials and names that RFC 5280 does not allow are somebody else's business.
         with warnings.catch_warnings(action="ignore"):
-            found = x509.load_pem_x509_certificates(pem)
+            found = tuple(x509.load_pem_x509_certificates(pem))
             for one in found:
                 _ = one.subject, one.issuer, one.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
-        return []
+        return ()
     return found

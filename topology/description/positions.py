@@ -78,7 +78,7 @@ def dotted(path: Path) -> str:
     return ".".join(shown(str(part)) or "''" for part in path)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def read(text: str | bytes, file: str) -> Document:
     """Parses one YAML 1.2 document.  Never raises for what the text holds: all that is wrong stands in `faults`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -22,7 +23,7 @@ def faults(document: Document, model: type[Frozen] = Topology) -> Iterator[Fault
 
 
 def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]) -> Iterator[Fault]:
-    fields = fields_of(model)
+    fields, annotations = fields_of(model), annotations_of(model)
     if not isinstance(value, dict):
         what = empty(value) if path else ("the file is empty; it " if value is None else "the file ")
         yield document.fault(path, f"{what}must be a mapping of {', '.join(fields)}")
@@ -31,16 +32,26 @@ def model_faults(document: Document, path: Path, value: Any, model: type[Frozen]
         if name not in fields:
             yield document.fault((*path, name), f"unknown field; {suggestion(name, fields)}")
         else:
-            yield from field_faults(document, (*path, name), one, fields[name])
+            yield from value_faults(document, (*path, name), one, annotations[name])
     given = {*value, *meant(value, model)}
     for name, field in fields.items():
         if field.is_required() and name not in given:
             yield document.fault((*path, name), f"is missing; add {field.description}")
 
 
-def fields_of(model: type[Frozen]) -> dict[str, FieldInfo]:
+@cache
+def fields_of(model: type[Frozen]) -> Mapping[str, FieldInfo]:
     """The fields that an author can write."""
     return {n: field for n, field in model.model_fields.items() if n not in FILLED_IN.get(model.__name__, ())}
+
+
+@cache
+def annotations_of(model: type[Frozen]) -> Mapping[str, Any]:
+    """The type of each field that an author can write, with its bounds."""
+    return {
+        name: Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        for name, field in fields_of(model).items()
+    }
 
 
 def meant(value: Mapping[str, Any], model: type[Frozen]) -> set[str]:
@@ -69,11 +80,6 @@ def completed(value: Any, annotation: Any = Topology) -> Any:
 
 def empty(value: Any) -> str:
     return "is empty; it " if value is None else ""
-
-
-def field_faults(document: Document, path: Path, value: Any, field: FieldInfo) -> Iterator[Fault]:
-    annotation = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-    yield from value_faults(document, path, value, annotation)
 
 
 def value_faults(document: Document, path: Path, value: Any, wanted: Any) -> Iterator[Fault]:

@@ -650,7 +650,7 @@ def ended(pem: bytes) -> bytes:
 
 def read_certificates(content: bytes) -> list[x509.Certificate]:
     """Leaf first; none where there is none, or one of them is damaged."""
-    return credentials.decoded(content)
+    return list(credentials.decoded(content))
 
 
 def read_key(content: bytes) -> PrivateKey | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -46,13 +45,7 @@ def uses(configuration: Configuration, *names: str) -> Iterator[Use]:
 def certificates(configuration: Configuration, path: str) -> tuple[x509.Certificate, ...] | None:
     """Of a PEM file, in its order; None where it is not at hand or holds none."""
     content = configuration.content(path) if path else None
-    return None if content is None else decoded(content) or None
-
-
-@lru_cache(maxsize=128)
-def decoded(content: bytes) -> tuple[x509.Certificate, ...]:
-    """Many rules look at the same few files."""
-    return tuple(credentials.decoded(content))
+    return None if content is None else credentials.decoded(content) or None
 
 
 def revocation_lists(configuration: Configuration, path: str) -> tuple[x509.CertificateRevocationList, ...] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,15 +61,21 @@ class Mounts:
 
     def here(self, path: str) -> Path | None:
         """Where that file is on this machine; None where it cannot be."""
-        wanted = PurePosixPath(path)
-        for mount in sorted(self.mounts, key=lambda one: len(one.there.parts), reverse=True):
-            if wanted.is_relative_to(mount.there):
-                return mount.here / wanted.relative_to(mount.there)
-        return None if self.strict else Path(path)
+        return place_of(path, self)
 
     def is_made_at_start(self, path: str) -> bool:
         """Whether a container's own scripts write that file: it is in no folder of this machine."""
         return self.strict and path.startswith("/tmp/")  # noqa: S108 - of the gateway's machine
+
+
+@lru_cache(maxsize=1024)
+def place_of(path: str, mounts: Mounts) -> Path | None:
+    """Remembered, as every rule looks at the same few files."""
+    wanted = PurePosixPath(path)
+    for mount in sorted(mounts.mounts, key=lambda one: len(one.there.parts), reverse=True):
+        if wanted.is_relative_to(mount.there):
+            return mount.here / wanted.relative_to(mount.there)
+    return None if mounts.strict else Path(path)
 
 
 @dataclass(frozen=True)
@@ -85,11 +91,11 @@ class Configuration:
     mounts: Mounts
     files: tuple[Path, ...] = field(default=())
 
-    @property
+    @cached_property
     def http(self) -> tuple[Block, ...]:
         return tuple(self.root.blocks("http"))
 
-    @property
+    @cached_property
     def servers(self) -> tuple[Block, ...]:
         return tuple(server for http in self.http for server in http.blocks("server"))
 

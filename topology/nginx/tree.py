@@ -7,8 +7,9 @@ https://nginx.org/en/docs/dev/development_guide.html#http_conf
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 NOT_INHERITED = frozenset({
@@ -41,6 +42,14 @@ class Directive:
     place: Place
     children: tuple[Directive, ...] | None = None
 
+    @cached_property
+    def named(self) -> Mapping[str, tuple[Directive, ...]]:
+        """What stands directly in it, by name: each of the rules asks for some."""
+        found: dict[str, tuple[Directive, ...]] = {}
+        for one in self.children or ():
+            found[one.name] = (*found.get(one.name, ()), one)
+        return found
+
     @property
     def value(self) -> str:
         """The first argument; empty where there is none."""
@@ -67,7 +76,7 @@ class Block:
 
     def own(self, name: str) -> tuple[Directive, ...]:
         """The directives of that name in this block itself."""
-        return tuple(one for one in self.directive.children or () if one.name == name)
+        return self.directive.named.get(name, ())
 
     def in_force(self, name: str) -> tuple[Directive, ...]:
         """The directives of that name that nginx uses here: this block's, else those of the next block around it."""
@@ -90,18 +99,23 @@ class Block:
             return self
         return None if self.parent is None else self.parent.around(name)
 
+    @cached_property
+    def inner(self) -> tuple[Block, ...]:
+        """The blocks directly in this one."""
+        return tuple(Block(one, self) for one in self.directive.children or () if one.children is not None)
+
+    @cached_property
+    def every(self) -> tuple[Block, ...]:
+        """The blocks at any depth, in the order of the file."""
+        return tuple(found for block in self.inner for found in (block, *block.every))
+
     def blocks(self, *names: str) -> Iterator[Block]:
         """The blocks directly in this one, those of the given names; all where none is given."""
-        for one in self.directive.children or ():
-            if one.children is not None and (not names or one.name in names):
-                yield Block(one, self)
+        return (block for block in self.inner if not names or block.name in names)
 
     def below(self, *names: str) -> Iterator[Block]:
         """The blocks of the given names at any depth, in the order of the file."""
-        for block in self.blocks():
-            if not names or block.name in names:
-                yield block
-            yield from block.below(*names)
+        return (block for block in self.every if not names or block.name in names)
 
     def directives(self) -> Iterator[Directive]:
         """Every directive at any depth, in the order of the file."""

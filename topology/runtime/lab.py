@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ class Lab:
     def topology(self) -> Topology:
         return self.description.topology
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return (self.out / self.topology.name).absolute()
 

@@ -340,10 +340,9 @@ def store_certificates(lab: Lab, files: Mapping[str, bytes], progress: Progress)
 
 
 def change_of(lab: Lab, step: storing.Step) -> writing.Change:
-    file = lab.folder / step.path
-    ours = file.is_relative_to(lab.authorities) or file.is_relative_to(lab.identities)
+    ours = step.path.partition("/")[0] in (lab.authorities.name, lab.identities.name)
     owner = None if ours else gateway_owner()
-    return writing.Change(file, step.content, certificates.mode(step.path), owner)
+    return writing.Change(lab.folder / step.path, step.content, certificates.mode(step.path), owner)
 
 
 def read_certificates(lab: Lab) -> dict[str, bytes]:
