@@ -91,8 +91,9 @@ def test_each_caller_gets_the_answer_of_the_table(row: tuple[str, str, int, int,
     assert {name: found[name] for name in ("none", "alice", "bob", "clerk", "outsider", "mallory")} == {
         "none": nobody, "alice": alice, "bob": bob, "clerk": clerk, "outsider": outsider, "mallory": mallory
     }  # fmt: skip
-    imitated = "clerk" if "clerk" in guard else "alice"
-    assert {name: status for name, status in found.items() if name.startswith(f"{imitated}-")} == bad(imitated, flawed)
+    imitated, other = ("clerk", "partners") if "clerk" in guard else ("alice", "staff")
+    expected = bad(imitated, flawed) | ({f"{imitated}-revoked-of-{other}": flawed} if gateway else {})
+    assert {name: status for name, status in found.items() if name.startswith(f"{imitated}-")} == expected
 
 
 def test_the_same_name_of_another_trusted_authority_is_somebody_else() -> None:

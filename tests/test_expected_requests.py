@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from topology.description import loading
+from topology.generation.headers import CALLER_HEADERS, REMOVED_HEADERS
 from topology.proof import expected_requests, families
-from topology.proof.expectation import NOBODY, REFUSED
-from topology.proof.request_kinds import CLOSED, KINDS
+from topology.proof.expectation import NOBODY, REFUSED, Check
+from topology.proof.request_kinds import CLOSED, KINDS, Raw
 from topology.proof.request_paths import LEFT
+from topology.proof.witness import FORGED
 
 LABS = Path(__file__).parents[1] / "fixtures" / "labs"
 TOPOLOGY = loading.load(Path(__file__).parent / "integration" / "every_mode.yaml").topology
@@ -244,3 +246,21 @@ def test_nobody_is_ever_expected_to_pass_a_protected_route(route: str) -> None:
     passed = [c for c in CHECKS if (c.host, c.route, c.caller) == ("vault", route, NOBODY) and c.expected == 200]
 
     assert passed == []
+
+
+def test_every_header_that_gateways_keep_from_services_is_made_up_by_some_request() -> None:
+    """Else nobody would notice that one of them is let through."""
+    forged = {
+        line.partition(b":")[0].strip().lower()
+        for check in CHECKS
+        if "forged" in check.request
+        for line in bytes_of(check).splitlines()
+        if FORGED.encode() in line or b"SUCCESS" in line
+    }
+
+    assert {name.lower().encode() for name in (*REMOVED_HEADERS, *(name for name, _ in CALLER_HEADERS))} <= forged
+
+
+def bytes_of(check: Check) -> bytes:
+    sent = KINDS[check.request].sends(expected_requests.aim_of(TOPOLOGY, check))
+    return b"".join(sent.parts) if isinstance(sent, Raw) else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from topology.proof import expected_egress, expected_walls, walls
 from topology.proof.checking import Verdict
 from topology.proof.expectation import Check
 from topology.proof.probing import Observation
+from topology.proof.witness import FORGED
 from topology.runtime import inside
 
 LABS = Path(__file__).parents[1] / "fixtures" / "labs"
@@ -99,6 +101,7 @@ def test_guards_hold_inside_and_internal_routes_are_open_there() -> None:
         "vault /alice/ own-service 403 (plain)",
         "vault /inside/ own-service 200 (plain)",
         "vault /fast/ own-service 200 (plain)",
+        "vault /inside/ forged identity own-service 200 (plain)",
     ]
 
 
@@ -282,3 +285,39 @@ def test_statuses_are_those_of_the_gateway_and_not_of_what_it_passes_on() -> Non
 
     assert walls.statuses(said) == [200, 403]
     assert walls.statuses(b"") == []
+
+
+def whoami(**headers: str) -> bytes:
+    """What a sample service answers, as a gateway passes it on."""
+    seen = {"x-ssl-client-verify": "NONE", "x-forwarded-prefix": "/inside"} | headers
+    body = json.dumps({"service": "node", "headers": seen}).encode()
+    return b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("seen", "status", "wrong"),
+    [
+        ({}, 200, ""),
+        ({"x-ssl-client-verify": "SUCCESS"}, None, "in the place of NONE"),
+        ({"x-ssl-client-s-dn": f"CN={FORGED}"}, None, "a forged x-ssl-client-s-dn"),
+    ],
+)
+def test_what_a_service_makes_up_to_another_one_is_seen(
+    seen: dict[str, str], status: int | None, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two requests on one connection: one whose status counts, and one that tells what was seen."""
+    sent: list[str] = []
+    healthy = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok"
+    monkeypatch.setattr(walls, "said_inside", lambda _, text, *__: sent.append(text) or healthy + whoami(**seen))
+    topology = lab("guarded")
+    check = next(one for one in expected_walls.inside_checks(topology) if one.request == expected_walls.FORGING)
+    running: Any = SimpleNamespace(topology=topology)
+
+    found = walls.forge_inside(check, "0123abcd", running, {})
+
+    assert found[0] == status
+    assert wrong in found[1]
+    assert [line.split()[1] for line in sent[0].splitlines() if line.startswith("GET")] == [
+        "/inside/health", "/inside/whoami",
+    ]  # fmt: skip
+    assert sent[0].count("X-SSL-Client-Verify: SUCCESS\r\n") == 2

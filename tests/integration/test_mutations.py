@@ -22,7 +22,8 @@ from topology.runtime.progress import SILENT
 
 pytestmark = pytest.mark.integration
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
+"""A run looks at every cell before it changes anything, on a machine that may be busy."""
 
 
 def wrong(tested: TestedLab) -> list[str]:
@@ -38,6 +39,38 @@ def contents(tested: TestedLab) -> dict[Path, bytes]:
         for target in (altering.CONFIGURATION, altering.CERTIFICATES)
     ]
     return {path: path.read_bytes() for folder in folders for path in writing.files_below(folder)}
+
+
+def rights(tested: TestedLab) -> dict[str, object]:
+    """What the engine was asked to let each container do."""
+    asked = ("CapAdd", "CapDrop", "Privileged", "SecurityOpt", "ReadonlyRootfs")
+    return {
+        str(one.name): [one.attrs["HostConfig"][name] for name in asked]
+        for one in looking.everywhere(tested.lab)
+        if one.labels.get("mtls-lab.host")
+    }
+
+
+def wrong_of_all(tested: TestedLab) -> list[str]:
+    """The cells of `check --all` that are wrong."""
+    checks = families.checks(tested.lab.topology)
+    verdicts = checking.run(checks, looking.running(tested.lab), probes=families.PROBES)
+    return [verdict.check.id for verdict in verdicts if not verdict.ok]
+
+
+CONTAINERS = "*capabilit*"
+"""Mutations that make a container anew."""
+
+
+def with_other_containers(tested: TestedLab, only: str) -> tuple[dict[str, object], subprocess.Popen[str]]:
+    """A run that has just made a container anew; what all of them could do before."""
+    before = rights(tested)
+    run = subprocess.Popen(command(tested, "mutate", "--only", only), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while all(rights(tested).get(name, was) == was for name, was in before.items()):
+        assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() < deadline, "nothing was changed"
+    return before, run
 
 
 def command(tested: TestedLab, *words: str) -> list[str]:
@@ -74,17 +107,41 @@ def test_holes_of_a_sort_are_caught(only: str, kinds: int, guarded: TestedLab) -
     assert looking.running(guarded.lab).endpoints == listening
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+INTERRUPTIONS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+PUT_BACK_SECONDS = 20
+"""How long it may take on a busy machine until a gateway has read its own files again, or a container is healthy."""
+
+
+@pytest.mark.parametrize("number", INTERRUPTIONS)
 def test_an_interrupted_run_leaves_the_lab_as_it_was(number: signal.Signals, guarded: TestedLab) -> None:
     before = contents(guarded)
     run = started(guarded, "guard-*")
+    began = time.monotonic()
+
+    run.send_signal(number)
+
+    run.communicate(timeout=PATIENCE_SECONDS)
+    assert time.monotonic() - began < PUT_BACK_SECONDS
+    assert run.returncode == 130
+    assert contents(guarded) == before
+    assert not guarded.lab.altered.exists()
+    assert wrong(guarded) == []
+
+
+@pytest.mark.parametrize("number", INTERRUPTIONS)
+def test_a_container_that_was_made_anew_is_as_it_was_after_an_interruption(
+    number: signal.Signals, guarded: TestedLab
+) -> None:
+    listening = looking.running(guarded.lab).endpoints
+    before, run = with_other_containers(guarded, CONTAINERS)
 
     run.send_signal(number)
 
     run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == 130
-    assert contents(guarded) == before
-    assert wrong(guarded) == []
+    assert rights(guarded) == before
+    assert looking.running(guarded.lab).endpoints == listening
+    assert wrong_of_all(guarded) == []
 
 
 def test_what_a_killed_run_leaves_the_next_up_puts_right(guarded: TestedLab) -> None:
@@ -102,6 +159,52 @@ def test_what_a_killed_run_leaves_the_next_up_puts_right(guarded: TestedLab) -> 
 
     assert contents(guarded) == before
     assert wrong(guarded) == []
+
+
+@pytest.mark.parametrize("only", ["list-without-effect", CONTAINERS])
+def test_what_a_killed_run_leaves_the_next_run_puts_right(only: str, guarded: TestedLab) -> None:
+    """First; then it makes its own changes, and leaves nothing of them either."""
+    before, as_it_was = contents(guarded), rights(guarded)
+    run = with_other_containers(guarded, only)[1] if only == CONTAINERS else started(guarded, only)
+    run.kill()
+    run.communicate(timeout=PATIENCE_SECONDS)
+    assert guarded.lab.altered.is_file()
+
+    again = subprocess.run(
+        command(guarded, "mutate", "--only", "redirect-gone vault *"), capture_output=True, text=True, check=False
+    )
+    guarded.find_ports()
+
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.startswith("an earlier run was killed while it had the lab changed")
+    assert contents(guarded) == before
+    assert rights(guarded) == as_it_was
+    assert not guarded.lab.altered.exists()
+    assert wrong_of_all(guarded) == []
+
+
+def test_check_says_that_a_killed_run_has_left_holes(guarded: TestedLab) -> None:
+    run = started(guarded, "list-without-effect")
+    run.kill()
+    run.communicate(timeout=PATIENCE_SECONDS)
+    try:
+        told = subprocess.run(command(guarded, "check"), capture_output=True, text=True, check=False)
+    finally:
+        subprocess.run(command(guarded, "up", "--ports", "auto"), check=True, capture_output=True)
+        guarded.find_ports()
+
+    assert told.stderr.startswith("a `mtls-lab mutate` that was killed has left holes in this lab; run `mtls-lab up`")
+    assert not guarded.lab.altered.exists()
+    assert wrong(guarded) == []
+
+
+def test_a_lab_that_is_down_is_one_line(guarded: TestedLab) -> None:
+    elsewhere = [word.replace(guarded.lab.instance or "", "nobody") for word in command(guarded, "mutate")]
+
+    refused = subprocess.run(elsewhere, capture_output=True, text=True, check=False)
+
+    assert refused.returncode == NotReady.exit_code
+    assert refused.stderr == "guarded-vault-nobody and guarded-office-nobody are not up; run `mtls-lab up` first\n"
 
 
 def test_a_lab_that_is_red_is_refused(guarded: TestedLab) -> None:

@@ -21,11 +21,13 @@ from topology.commands.arguments import (
     open_lab,
     shown_progress,
 )
-from topology.errors import CheckFailed, InvalidInput, NoEngine
+from topology.errors import CheckFailed, InvalidInput, NoEngine, NotReady
 
 if TYPE_CHECKING:
     from topology.report.forecast import Ahead
     from topology.runtime.lab import Lab
+    from topology.runtime.outages import Outage
+    from topology.runtime.progress import Progress
 
 
 def generate(
@@ -138,14 +140,17 @@ def check(
 ) -> None:
     """Send every caller to every route of the running lab and compare with what the topology says.
 
+    Says first, on standard error, which of the lab's containers do not run well.  Cells that are wrong for no other
+    reason make exit code 4; any other wrong cell makes 1.
+
     With --at nothing is sent: it tells which certificates and revocation lists will have ended by then, and which
     answers change with them, as long as nobody renews anything.
     """
     from topology.explaining import cells
     from topology.generation import writing
-    from topology.proof import checking, expectation, families
+    from topology.proof import checking, expectation, families, half_up
     from topology.report import matrix
-    from topology.runtime import looking
+    from topology.runtime import looking, outages
 
     lab = open_lab(topology, out, instance)
     if at is not None:
@@ -156,8 +161,12 @@ def check(
     running = looking.running(lab)
     elsewhere = running.held_elsewhere
     with shown_progress() as progress:
+        missing = told_beforehand(lab, progress)
         checks = (families.checks if every else expectation.checks)(lab.topology, elsewhere)
-        verdicts = checking.run(checks, running, only=only, progress=progress.detail, probes=families.PROBES)
+        verdicts = checking.run(
+            checks, running, only=only, progress=progress.detail, probes=families.PROBES,
+            obstacle=half_up.obstacle(lab.topology, missing),
+        )  # fmt: skip
         wrong = [verdict for verdict in verdicts if not verdict.ok]
         reasons = cells.explanations(lab, running, wrong)
     left_out = (families if every else expectation).left_out(lab.topology, elsewhere)
@@ -168,8 +177,34 @@ def check(
         print("\n".join(matrix.left_out_lines(left_out)), end="\n" if left_out else "", file=sys.stderr)
     else:
         matrix.show(verdicts, left_out, reasons)
+    due = [verdict for verdict in wrong if half_up.is_due_to(lab.topology, missing, verdict)]
+    if len(wrong) > len(due):
+        also = f", {len(due)} of them since the lab is half up" if due else ""
+        raise CheckFailed(f"{len(wrong)} of {len(verdicts)} cells are wrong{also}")
     if wrong:
-        raise CheckFailed(f"{len(wrong)} of {len(verdicts)} cells are wrong")
+        raise NotReady(
+            f"the lab is half up: {outages.listed(missing)}; {len(wrong)} of {len(verdicts)} cells are wrong for that "
+            f"alone; run `mtls-lab up`, or see why: {outages.where_to_look(missing)}"
+        )
+
+
+def told_beforehand(lab: Lab, progress: Progress) -> tuple[Outage, ...]:
+    """What is known of a lab before anything is sent: said at once, and what does not run well returned."""
+    from topology.runtime import looking, outages
+
+    seen = looking.survey(lab)
+    missing = outages.find(lab, seen)
+    for one in missing:
+        progress.step(f"half up: {one}")
+    if lab.altered.is_file():
+        progress.step("a `mtls-lab mutate` that was killed has left holes in this lab; run `mtls-lab up`")
+    elif files := outages.outdated(lab, seen):
+        more = f" and {len(files) - 1} more" if files[1:] else ""
+        progress.step(
+            f"{lab.folder.name}/{files[0]}{more}: not what {lab.description.file} says now, and the lab was brought up "
+            "from it; run `mtls-lab up`"
+        )
+    return missing
 
 
 def ahead(lab: Lab) -> Ahead:

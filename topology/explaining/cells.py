@@ -16,7 +16,7 @@ from topology.explaining.evidence import Evidence, Finding, Received, Sent
 from topology.explaining.gathering import Scene
 from topology.explaining.reasoning import NOT_AS_GENERATED, VAGUE, Explanation, explain
 from topology.proof import expected_walls, probing
-from topology.proof.checking import Verdict
+from topology.proof.checking import NOT_SENT, Verdict
 from topology.proof.expectation import NOBODY, Check
 from topology.runtime.lab import Lab
 from topology.runtime.running import RunningLab
@@ -29,6 +29,10 @@ MOST = 24
 """Cells of one run that are looked into one by one, beside one of each kind; a lab has few causes for many of them."""
 
 AT_ONCE = 4
+
+SLOW_SECONDS = 1
+"""After which nobody asks again: whatever kept the answer away would do so once more."""
+
 AGO_SECONDS = 120
 """How long ago a cell's request can have been."""
 
@@ -44,7 +48,10 @@ def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Map
     into, that is said.
     """
     groups: dict[tuple[str, ...], list[Verdict]] = {}
-    for verdict in wrong:
+    every = list(wrong)
+    for verdict in every:
+        if verdict.observed == NOT_SENT:
+            continue
         one = verdict.check
         key = (one.host, one.route, one.path, one.caller, one.family, one.request, str(verdict.observed))
         groups.setdefault(key, []).append(verdict)
@@ -52,9 +59,24 @@ def explanations(lab: Lab, running: RunningLab, wrong: Iterable[Verdict]) -> Map
     scene = Scene(lab, running)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(lambda group: of_cell(scene, group[0]), chosen))
-    told = {kind_of(group): explanation for group, explanation in reversed(list(zip(chosen, found, strict=True)))}
-    pairs = [*zip(chosen, found, strict=True), *((group, told[kind_of(group)]) for group in alike)]
-    return {verdict.check.id: explanation for group, explanation in pairs for verdict in group}
+    first = {kind_of(group): explanation for group, explanation in reversed(list(zip(chosen, found, strict=True)))}
+    pairs = [*zip(chosen, found, strict=True), *((group, first[kind_of(group)]) for group in alike)]
+    told = {verdict.check.id: explanation for group, explanation in pairs for verdict in group}
+    return told | of_those_not_sent(every, told)
+
+
+def of_those_not_sent(wrong: list[Verdict], told: Mapping[str, Explanation]) -> dict[str, Explanation]:
+    """What is told of the one that was sent in the place of others holds for all of them."""
+    scouts = {
+        verdict.observation.request_id: told[verdict.check.id]
+        for verdict in wrong
+        if verdict.observed != NOT_SENT and verdict.check.id in told
+    }
+    return {
+        verdict.check.id: scouts[verdict.observation.request_id]
+        for verdict in wrong
+        if verdict.observed == NOT_SENT and verdict.observation.request_id in scouts
+    }
 
 
 def kind_of(group: Group) -> tuple[str, ...]:
@@ -85,7 +107,8 @@ def of_cell(scene: Scene, verdict: Verdict) -> Explanation:
 def looked_into(scene: Scene, verdict: Verdict) -> Explanation:
     if verdict.check.family == expected_walls.FAMILY:
         return walls.explained(scene.lab, scene.running, verdict)
-    if verdict.check.family in ASKED_AGAIN:
+    one_get = verdict.check.family in ASKED_AGAIN and not verdict.check.request
+    if one_get and verdict.observation.seconds < SLOW_SECONDS:
         found = asked_again(scene, verdict)
         if found.as_expected is not True or not verdict.observation.request_id:
             return found
@@ -141,7 +164,7 @@ def from_logs(scene: Scene, verdict: Verdict) -> Explanation:
     )
     logged = next((line.access for line in lines if line.access), None)
     status, beside = seen.status, ""
-    if status is None and logged is not None:  # answered, but something else was wrong
+    if status is None and logged is not None and seen.failure != "timeout":  # answered, but something else was wrong
         status, beside = int(str(logged.get("status", 0))) or None, seen.failure
     sent = Sent(question.url, check.host, target.domain, target.path, target.tls, caller=check.caller)
     received = Received(status, seen.failure, seen.detail, body=seen.detail)

@@ -50,6 +50,7 @@ IGNORED = """\
 /*/nginx-*/
 /*/override*.yaml
 /placement*.json
+/altered*.json
 /.lock
 """
 

@@ -22,7 +22,7 @@ from topology.errors import InvalidInput, LabError
 GENERATED = ("compose.yaml", "nginx", "pages", "files", "pebble")
 """What generation owns in a host's folder; anything else there is left alone."""
 
-LEFT_OVER = re.compile(r"\.(\.gitignore|compose\.yaml|override[^/]*\.yaml|placement[^/]*\.json)\.[0-9a-f]{8}")
+LEFT_OVER = re.compile(r"\.(\.gitignore|compose\.yaml|override[^/]*\.yaml|(placement|altered)[^/]*\.json)\.[0-9a-f]{8}")
 """What a killed run leaves beside files that lie next to what is not generation's."""
 
 

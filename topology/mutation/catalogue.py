@@ -55,7 +55,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *seen_by("request: *alias*", makes=(gateways.second_server_without_verification,)),
     *seen_by("request: *plain port*", makes=(gateways.redirect_gone,)),
     *seen_by("wall: *listeners*", makes=(gateways.inside_listener_everywhere,)),
-    *seen_by("request: *_SSL_*", "request: *forged*", makes=(
+    *seen_by("request: *_SSL_*", "request: *forged*", "inside: *forged*", makes=(
         gateways.underscores_let_through, gateways.odd_headers_let_through, gateways.identity_of_everybody,
         headers.header_not_overwritten, headers.header_from_the_caller, headers.header_says_success,
         headers.subject_and_issuer_swapped, headers.identity_left_out, headers.inheritance_cancelled,
@@ -91,7 +91,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *seen_by("egress: *", makes=(egress.shared_upstream,)),
     *seen_by("route: * via *", makes=(egress.egress_verification_off,), stand_in=True),
     *seen_by(makes=(egress.egress_revocation_list_gone,), stand_in=True),
-    *seen_by("route: *revoked *", makes=(files.revocation_list_emptied,)),
+    *seen_by("route: *revoked*", makes=(files.revocation_list_emptied,)),
     *seen_by("route: *", makes=(
         files.revocation_list_expired, files.revocation_list_of_one_authority_gone, files.trust_narrowed,
         files.impostor_trusted, files.server_certificate_of_a_stranger, files.server_certificate_expired,

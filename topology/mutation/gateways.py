@@ -194,13 +194,19 @@ def inside_listener_everywhere(scene: Scene) -> Iterator[Change]:
 
 
 def underscores_let_through(scene: Scene) -> Iterator[Change]:
-    """Header names with underscores pass, which services take for those with hyphens."""
-    return in_http(scene, "underscores_in_headers", "on")
+    """Header names with underscores pass, which services take for those with hyphens.
+
+    Where no service stands behind a gateway, the next one drops them.
+    """
+    return in_http(scene, "underscores_in_headers", "on") if serves(scene) else iter(())
 
 
 def odd_headers_let_through(scene: Scene) -> Iterator[Change]:
-    """Headers whose names nginx calls invalid pass."""
-    return in_http(scene, "ignore_invalid_headers", "off")
+    """Headers whose names nginx calls invalid pass.
+
+    Where no service stands behind a gateway, the next one drops them.
+    """
+    return in_http(scene, "ignore_invalid_headers", "off") if serves(scene) else iter(())
 
 
 def slashes_not_merged(scene: Scene) -> Iterator[Change]:
@@ -214,8 +220,11 @@ def bodies_of_any_size(scene: Scene) -> Iterator[Change]:
 
 
 def headers_of_any_size(scene: Scene) -> Iterator[Change]:
-    """A request's headers may be as large as 1 MiB."""
-    return in_http(scene, "large_client_header_buffers", "8", "128k")
+    """A request's headers may be as large as 1 MiB.
+
+    Where no service stands behind a gateway, the next one refuses them.
+    """
+    return in_http(scene, "large_client_header_buffers", "8", "128k") if serves(scene) else iter(())
 
 
 def callers_believed(scene: Scene) -> Iterator[Change]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 from topology.mutation.change import Around, Scene, with_children
 from topology.mutation.gateways import is_own, is_tls
@@ -23,15 +24,16 @@ def of_a_stranger(scene: Scene) -> Credential:
     return certified(scene, forging.stranger(scene.now))
 
 
-def of_another_authority(scene: Scene) -> Credential | None:
+def of_another_authority(scene: Scene, name: str) -> Credential:
     """Another authority of the lab signed it."""
-    tls = scene.host.tls
-    for name, authority in scene.topology.authorities.items():
-        if tls and name != tls.authority and authority.certificate is None:
-            leaves, root = scene.issuer(name)
-            # An intermediate may be for callers alone; the root has no such limit.
-            return certified(scene, root if leaves is not root else leaves)
-    return None
+    _, root = scene.issuer(name)  # an intermediate may be for callers alone; the root has no such limit
+    return certified(scene, root)
+
+
+def other_authorities(scene: Scene) -> list[str]:
+    """Those of the lab that do not vouch for a host, and that can be had to sign."""
+    own = scene.host.tls.authority if scene.host.tls else ""
+    return [name for name, one in scene.topology.authorities.items() if name != own and one.certificate is None]
 
 
 def revoked(scene: Scene) -> Credential:
@@ -55,15 +57,23 @@ def for_clients(scene: Scene) -> Credential:
     return certified(scene, own_issuer(scene), client=True)
 
 
-KINDS: Mapping[str, Callable[[Scene], Credential | None]] = {
+Make = Callable[[Scene], Credential]
+
+OF = "of-"
+KINDS: Mapping[str, Make] = {
     "revoked": revoked,
-    "of-another-authority": of_another_authority,
-    "of-a-stranger": of_a_stranger,
+    f"{OF}a-stranger": of_a_stranger,
     "expired": expired,
     "for-another-name": for_another_name,
     "for-clients": for_clients,
 }
-"""What is wrong with a remote host's certificate -> who makes one, given that host; None where it cannot be had."""
+"""What is wrong with a remote host's certificate -> who makes one, given that host."""
+
+
+def kinds(scene: Scene) -> Mapping[str, Make]:
+    """KINDS, and one of each other authority of the lab: a gateway could come to believe any of them."""
+    others = {f"{OF}{name}": partial(of_another_authority, name=name) for name in other_authorities(scene)}
+    return {**KINDS, **others}
 
 
 def own_issuer(scene: Scene) -> Issuer:

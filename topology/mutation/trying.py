@@ -19,7 +19,7 @@ from topology.mutation import standing_in
 from topology.mutation.catalogue import MUTATIONS, Mutation
 from topology.mutation.change import Change, Scene
 from topology.pki.issuing import Issuer
-from topology.proof import checking, expectation, families, probing
+from topology.proof import checking, expectation, families, probing, readiness
 from topology.proof.checking import Verdict
 from topology.proof.expectation import Caller, Check
 from topology.runtime import altering, stacks
@@ -32,6 +32,9 @@ CAUGHT, SURVIVED, REFUSED = "caught", "survived", "refused"
 
 LOOKS_AGAIN, PAUSE_SECONDS = 3, 0.1
 """A cell counts as wrong where it is so again: one that was hit by a reload or a start is not."""
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a process which does nothing about them: somebody's wish, and the end of its terminal."""
 
 SETTLED_SECONDS = 15
 """How long a cell may take to be right again once the change is taken back."""
@@ -75,7 +78,10 @@ class Report:
 
 @dataclass
 class Trial:
-    """A lab that is green, and what is known of it.  It lives no longer than one `run`."""
+    """A lab that is green, and what is known of it.  It lives no longer than one `run`.
+
+    changes: how many there are now, one within another.
+    """
 
     lab: Lab
     running: RunningLab
@@ -83,6 +89,7 @@ class Trial:
     shown: Mapping[Caller, probing.Files]
     progress: Progress
     now: datetime
+    changes: int = 0
 
     @cached_property
     def scenes(self) -> Mapping[str, Scene]:
@@ -99,8 +106,12 @@ class Trial:
     def values(self) -> Mapping[str, Mapping[str, str]]:
         return altering.values(self.lab, self.running)
 
-    def first_wrong(self, checks: Sequence[Check]) -> Verdict | None:
-        return checking.first_wrong(checks, self.running, self.shown, families.PROBES)
+    @cached_property
+    def chosen_ports(self) -> bool:
+        return altering.has_chosen_ports(self.lab)
+
+    def first_wrong(self, checks: Sequence[Check], at_once: int = checking.AT_ONCE) -> Verdict | None:
+        return checking.first_wrong(checks, self.running, self.shown, families.PROBES, at_once)
 
 
 def issuers(running: RunningLab, name: str) -> tuple[Issuer, Issuer]:
@@ -118,21 +129,37 @@ def run(lab: Lab, *, only: str | None = None, once: bool = False, progress: Prog
     Raises InvalidInput where none matches; NotReady where the lab is down, not whole, or red before anything is
     changed, and where it is not as it was afterwards.  An interruption is passed on once the lab is as it was.
     """
-    with as_interruption(signal.SIGTERM), stacks.exclusively(lab, progress):
-        running = altering.ready(lab)
-        checks = families.checks(lab.topology, running.held_elsewhere)
-        now = datetime.now(UTC)
-        with probing.credentials(checks, running, now) as shown:
-            trial = Trial(lab, running, checks, shown, progress, now)
-            chosen = select(trial, only, once=once)
-            progress.step(f"{len(checks)} cells of the lab as it is")
-            insist_on_green(trial, "before anything was changed; `mtls-lab check --all` says more")
-            attempts = []
-            for number, (mutation, host, change) in enumerate(chosen, 1):
-                progress.detail(f"{number} of {len(chosen)}: {identify(mutation, host, change)}")
-                attempts.append(attempt(trial, mutation, host, change))
-                progress.step(f"{number} of {len(chosen)}: {told(attempts[-1])}")
-            insist_on_green(trial, "after everything was put back; run `mtls-lab up`")
+    with as_interruption(*ENDING):
+        put_back_what_was_left(lab, progress)
+        with stacks.exclusively(lab, progress):
+            return run_alone(lab, only=only, once=once, progress=progress)
+
+
+def put_back_what_was_left(lab: Lab, progress: Progress) -> None:
+    """Brings up again what a run that was killed has left changed."""
+    with stacks.exclusively(lab, progress):  # a run that goes on has left word, too
+        chosen_ports = altering.word_left(lab)
+    if chosen_ports is not None:
+        progress.step("an earlier run was killed while it had the lab changed: bringing it up as it was")
+        readiness.bring_up(lab, choose_ports=chosen_ports, progress=progress)
+
+
+def run_alone(lab: Lab, *, only: str | None, once: bool, progress: Progress) -> Report:
+    """`run`, while nobody else works on the lab."""
+    running = altering.ready(lab)
+    checks = families.checks(lab.topology, running.held_elsewhere)
+    now = datetime.now(UTC)
+    with probing.credentials(checks, running, now) as shown:
+        trial = Trial(lab, running, checks, shown, progress, now)
+        chosen = select(trial, only, once=once)
+        progress.step(f"{len(checks)} cells of the lab as it is")
+        insist_on_green(trial, "before anything was changed; `mtls-lab check --all` says more")
+        attempts = []
+        for number, (mutation, host, change) in enumerate(chosen, 1):
+            progress.detail(f"{number} of {len(chosen)}: {identify(mutation, host, change)}")
+            attempts.append(attempt(trial, mutation, host, change))
+            progress.step(f"{number} of {len(chosen)}: {told(attempts[-1])}")
+        insist_on_green(trial, "after everything was put back; run `mtls-lab up`")
     made = {mutation.name for mutation, _, _ in places(trial)}
     return Report(tuple(attempts), tuple(one for one in MUTATIONS if one.name not in made))
 
@@ -163,7 +190,9 @@ def select(trial: Trial, only: str | None, *, once: bool) -> list[Place]:
 
 
 def insist_on_green(trial: Trial, when: str) -> None:
-    wrong = trial.first_wrong(trial.checks)
+    quick = [check for check in trial.checks if not check.waits]
+    slow = [check for check in trial.checks if check.waits]
+    wrong = trial.first_wrong(quick) or trial.first_wrong(slow, checking.WAITING_AT_ONCE)
     if wrong is not None and confirmed(trial, wrong) is not None:
         raise NotReady(f"the lab is red {when}: {wrong.check.id}: got {wrong.observed}. {wrong.check.why}")
 
@@ -196,7 +225,7 @@ def judge(trial: Trial, mutation: Mutation, host: str, change: Change) -> tuple[
     left = ordered(trial.checks, mutation, host, change)
     first = [check for check in left if is_expected(check, mutation)]
     for some in (first, [check for check in left if check not in set(first)]):
-        if some is not first and mutation.stand_in and (seen := meet_stand_ins(trial, host)):
+        if some is not first and mutation.stand_in and (seen := meet_stand_ins(trial, host, change)):
             return seen
         if some is not first and change.service:
             altering.wait_until_healthy(trial.lab, host)
@@ -259,15 +288,17 @@ def insist_on_recovery(look: Look, verdict: Verdict, name: str) -> None:
 # Remote hosts that are not what they should be
 
 
-def meet_stand_ins(trial: Trial, host: str) -> tuple[Verdict, Look] | None:
-    """The first bad certificate of a remote host with which a call through a gateway succeeds all the same."""
-    for check in calls(trial, host):
+def meet_stand_ins(trial: Trial, host: str, change: Change) -> tuple[Verdict, Look] | None:
+    """The first bad certificate of a remote host with which a call through a gateway succeeds all the same.
+
+    Those first that have to do with the place of the change.
+    """
+    where = change.where.split()
+    for check in sorted(calls(trial, host), key=lambda one: one.route not in where):
         remote = trial.scenes[check.via]
-        for kind, make in standing_in.KINDS.items():
-            credential = make(remote)
-            if credential is None:
-                continue
-            disguise = Change(kind, nginx=standing_in.disguised(remote, credential))
+        every = standing_in.kinds(remote)
+        for kind in sorted(every, key=lambda one: one.removeprefix(standing_in.OF) not in where):
+            disguise = Change(kind, nginx=standing_in.disguised(remote, every[kind](remote)))
             meet = partial(behind, trial, check, disguise)
             if not (verdict := meet()).ok:
                 return verdict, meet
@@ -313,6 +344,18 @@ def altered(trial: Trial, host: str, change: Change) -> Iterator[None]:
             yield
 
 
+def leave_word(trial: Trial) -> None:
+    """So that the next run, or `up`, puts back what this one can not, should it be killed."""
+    trial.changes += 1
+    altering.leave_word(trial.lab, chosen_ports=trial.chosen_ports)
+
+
+def take_word_back(trial: Trial) -> None:
+    trial.changes -= 1
+    if not trial.changes:
+        stacks.forget_alteration(trial.lab)
+
+
 @contextmanager
 def rewritten(trial: Trial, host: str, change: Change) -> Iterator[None]:
     """A gateway that has read other files."""
@@ -322,6 +365,7 @@ def rewritten(trial: Trial, host: str, change: Change) -> Iterator[None]:
         *(File(found.certificates / path, *content) for path, content in change.certificates.items()),
     ]
     before = altering.read([one.path for one in wanted])
+    leave_word(trial)
     stamp = altering.take_stamp(trial.lab, host)
     try:
         altering.write(wanted)
@@ -332,6 +376,7 @@ def rewritten(trial: Trial, host: str, change: Change) -> Iterator[None]:
             altering.write(before)
             altering.take_up(trial.lab, host)
             altering.put_stamp(trial.lab, host, stamp)
+            take_word_back(trial)
 
 
 @contextmanager
@@ -340,6 +385,7 @@ def restarted(trial: Trial, host: str, change: Change) -> Iterator[None]:
     networks = f"networks: {{{change.networks}}}\n" if change.networks else ""
     override = f"services: {{{change.service}: {{{change.override}}}}}\n{networks}"
     restart = partial(altering.restart, trial.lab, host, change.service, trial.values[host])
+    leave_word(trial)
     try:
         try:
             restart(override)
@@ -351,23 +397,26 @@ def restarted(trial: Trial, host: str, change: Change) -> Iterator[None]:
             restart()
             if not altering.wait_until_healthy(trial.lab, host):
                 raise NotReady(f"{host}: does not get healthy again; run `mtls-lab up`")
+            take_word_back(trial)
 
 
 # Interruptions
 
 
 @contextmanager
-def as_interruption(number: signal.Signals) -> Iterator[None]:
-    """A signal counts as Ctrl-C."""
+def as_interruption(*numbers: signal.Signals) -> Iterator[None]:
+    """Signals that count as Ctrl-C, unless whoever started this has them ignored (nohup)."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(number, interrupt)
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -379,7 +428,9 @@ def undisturbed() -> Iterator[None]:
         asked.append(number)
 
     before: dict[signal.Signals, Any] = {
-        number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, remember)
+        for number in (signal.SIGINT, *ENDING)
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield

@@ -14,6 +14,7 @@ from topology.errors import InvalidInput, NotReady
 from topology.proof import expectation
 from topology.proof.expectation import Caller, Check
 from topology.proof.probing import Files, Observation, credentials, probe
+from topology.proof.request_paths import LEFT
 from topology.runtime.running import RunningLab
 
 AT_ONCE = 8
@@ -29,6 +30,22 @@ PROBES: Mapping[str, Probe] = {"route": probe}
 
 PASSING = (404, 502, 503, 504)
 """Answers that a gateway gives while a service starts or a reload is under way; anything else is its last word."""
+
+
+NOT_SENT = "not sent"
+"""What is observed of a cell for which a request would have met what is known to be in the way."""
+
+BY_THE_SERVICE = (200, LEFT)
+"""What is expected where a service answers, and no gateway."""
+
+Obstacle = Callable[[Check], str]
+"""What is known to be in the way of a cell's answer, in words; empty for nothing."""
+
+Numbered = tuple[int, Check]
+
+
+def none_known(_: Check) -> str:
+    return ""
 
 
 TURNED_AWAY = ("handshake refused", "connection reset")
@@ -61,16 +78,19 @@ def run(
     only: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
     probes: Mapping[str, Probe] = PROBES,
+    obstacle: Obstacle = none_known,
 ) -> tuple[Verdict, ...]:
     """Sends all checks, several at once, and judges the answers; the order is that of the checks.
 
     only: a pattern with `*`, or a part, of the ids to run; InvalidInput where it matches none.
     probes: who observes which family of checks.
+    obstacle: of the cells of a route that need what is in the way, one is sent: each of them takes as long as a gateway
+    or the prober waits for somebody who is not there.  Only where that one is as it should be the others are sent, too.
     Raises NotReady where the lab's certificates are not there.
     """
     chosen = select(checks, only)
 
-    def judge(numbered: tuple[int, Check]) -> Verdict:
+    def judge(numbered: Numbered) -> Verdict:
         number, check = numbered
         progress(f"{number} of {len(chosen)}: {check.id}")
         return Verdict(check, probes[check.family](check, lab, shown))
@@ -81,14 +101,42 @@ def run(
         ThreadPoolExecutor(WAITING_AT_ONCE) as patient,
         ThreadPoolExecutor(AT_ONCE) as pool,
     ):
-        slow = patient.map(judge, (one for one in numbered if one[1].waits))
-        quick = tuple(pool.map(judge, (one for one in numbered if not one[1].waits)))
+        groups = behind_obstacles(numbered, obstacle)
+        held = {number for group in groups for number, _ in group[1:]}
+        sent = [one for one in numbered if one[0] not in held]
+        waiting = {number for number, check in sent if check.waits or obstacle(check)}
+        slow = patient.map(judge, (one for one in sent if one[0] in waiting))
+        quick = tuple(pool.map(judge, (one for one in sent if one[0] not in waiting)))
         done = {id(verdict.check): verdict for verdict in (*quick, *slow)}
+        for (_, first), *others in groups:
+            scout = done[id(first)]
+            rest = (
+                patient.map(judge, others) if scout.ok else (not_sent(one, obstacle(one), scout) for _, one in others)
+            )
+            done |= {id(verdict.check): verdict for verdict in rest}
         return tuple(done[id(check)] for check in chosen)
 
 
+def behind_obstacles(numbered: Iterable[Numbered], obstacle: Obstacle) -> list[list[Numbered]]:
+    """Cells that need the same thing that is in the way, by the route that they ask for."""
+    groups: dict[tuple[str, str, str], list[Numbered]] = {}
+    for number, check in numbered:
+        if check.expected in BY_THE_SERVICE and (words := obstacle(check)):
+            groups.setdefault((check.host, check.route, words), []).append((number, check))
+    return list(groups.values())
+
+
+def not_sent(check: Check, words: str, scout: Verdict) -> Verdict:
+    """scout: the one that was sent in the place of it; its request is what the gateways' logs tell of."""
+    return Verdict(check, Observation(None, NOT_SENT, words, scout.observation.request_id, 0))
+
+
 def first_wrong(
-    checks: Sequence[Check], lab: RunningLab, shown: Mapping[Caller, Files], probes: Mapping[str, Probe] = PROBES
+    checks: Sequence[Check],
+    lab: RunningLab,
+    shown: Mapping[Caller, Files],
+    probes: Mapping[str, Probe] = PROBES,
+    at_once: int = AT_ONCE,
 ) -> Verdict | None:
     """Sends checks in their order, several at once, until one is wrong; None where none is.
 
@@ -104,7 +152,7 @@ def first_wrong(
             enough.set()
         return verdict
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             verdicts = pool.map(judge, checks)
             return next((verdict for verdict in verdicts if verdict is not None and not verdict.ok), None)

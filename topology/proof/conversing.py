@@ -335,6 +335,16 @@ def renegotiated(address: str, port: int, anchor: Path, shown: Files | None, nam
         return Answers(Received(received)).next()
 
 
+def answers_in(content: bytes) -> list[Reply]:
+    """All answers in what came on one connection that is closed by now."""
+    reading = Answers(Received(content))
+    replies: list[Reply] = []
+    with contextlib.suppress(NoAnswer):
+        while not replies or not replies[-1].last:
+            replies.append(reading.next())
+    return replies
+
+
 class Received:
     """Bytes that have come, as something to read answers from."""
 

@@ -215,8 +215,11 @@ def callers(topology: Topology, host: Host, route: Route, *, any_tls: bool = Fal
         if is_ours(topology, authority) or kind in UNSIGNED_KINDS:
             yield Caller(f"{best}-{kind}", best, kind, authority)
     for other in trusted(host):
-        if other != authority and is_ours(topology, other) and not is_taken(topology, best, other):
+        if other == authority or not is_ours(topology, other):
+            continue
+        if not is_taken(topology, best, other):
             yield Caller(f"{best}-of-{other}", best, "", other)
+        yield Caller(f"{best}-revoked-of-{other}", best, "revoked", other)  # each authority has a list of its own
 
 
 def is_ours(topology: Topology, authority: str) -> bool:

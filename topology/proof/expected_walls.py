@@ -16,6 +16,7 @@ FAMILY, INSIDE_FAMILY = "wall", "inside"
 GATEWAY, CERTBOT = "gateway", "certbot"
 INSIDE, INTERNET = "inside", "internet"
 OWN_SERVICE = "own-service"
+FORGING = "forged identity"
 NONE, NOTHING = "none", "nothing"
 RIGHTS, KEYS, PORTS, NETWORKS = "rights", "authorities-keys", "published-ports", "networks"
 MEMBERS, ORDER, LISTENERS, OWN_KEYS = "members", "judges-servers", "listeners", "keys-for-everybody"
@@ -135,7 +136,23 @@ def inside_checks(topology: Topology, _elsewhere: Collection[str] = ()) -> tuple
         if host.services
         for prefix in host.routes
         for path, answer in inside_answers(topology, host, prefix)
-    )  # fmt: skip
+    ) + tuple(check for name in topology.hosts for check in forging_checks(topology, name))  # fmt: skip
+
+
+def forging_checks(topology: Topology, host: str) -> Iterator[Check]:
+    """Routes that nobody can ask for from outside, where requests with forged headers would show what passes."""
+    described = topology.hosts[host]
+    for prefix, route in described.routes.items():
+        if route.internal and route.service is not None:
+            health = (described.services[route.service].health or "/").lstrip("/")
+            yield Check(
+                host=host, route=prefix, caller=OWN_SERVICE, via="direct", tls="plain", path=prefix + health,
+                expected=200, why=sentence(no_identity_inside), shown=Caller(), family=INSIDE_FAMILY, request=FORGING,
+            )  # fmt: skip
+
+
+def no_identity_inside() -> None:
+    """A host's own service cannot make up an identity towards another one: its gateway overwrites what it says."""
 
 
 def inside_answers(topology: Topology, host: Host, prefix: str) -> Iterator[tuple[str, Answer]]:

@@ -166,11 +166,13 @@ def probe(check: Check, lab: RunningLab, shown: Mapping[Caller, Files]) -> Obser
 def request(address: str, port: int, name: str, path: str, context: ssl.SSLContext | None) -> Observation:
     """One GET, as plainly as it can be sent: a check has thousands of them.  name: whom TLS and HTTP ask for."""
     request_id = str(uuid.uuid4())
+    referer = f"{'http' if context is None else 'https'}://{name}/{request_id}"  # nginx repeats it in every error line
     began = time.monotonic()
     status, failure, detail = None, "", ""
     try:
         with connected(address, port, name, context) as connection:
-            connection.request("GET", path, headers={"X-Request-ID": request_id, "Connection": "close"})
+            headers = {"X-Request-ID": request_id, "Referer": referer, "Connection": "close"}
+            connection.request("GET", path, headers=headers)
             with connection.getresponse() as answer:
                 status, detail = answer.status, answer.read().decode(errors="replace")[:300]
     except (OSError, http.client.HTTPException) as error:

@@ -567,6 +567,10 @@ def with_what_was_seen(aim: Aim, expected: Expected, *headers: str | bytes) -> R
     return Raw((asked + http(aim, aim.seen_at, *headers),), answers=2)
 
 
+FORGED_WHOLE = (
+    "X-SSL-Client-Verify: SUCCESS", f"X-SSL-Client-S-DN: CN={FORGED}", f"X-SSL-Client-I-DN: CN={FORGED}",
+    f"X-SSL-Client-Serial: {FORGED}", f"X-SSL-Client-Fingerprint: {FORGED}",
+)  # fmt: skip
 FORGED_CERTIFICATE = f"-----BEGIN%20CERTIFICATE-----{FORGED}-----END%20CERTIFICATE-----"
 
 
@@ -598,9 +602,7 @@ FORGERIES = (
     forging("forged X_SSL_Client_S_DN", f"X_SSL_Client_S_DN: CN={FORGED}"),
     forging("forged X-SSL-Client-I-DN", f"X-SSL-Client-I-DN: CN={FORGED}"),
     forging("forged serial and fingerprint", f"X-SSL-Client-Serial: {FORGED}", f"X-SSL-Client-Fingerprint: {FORGED}"),
-    forging("forged identity, whole", "X-SSL-Client-Verify: SUCCESS", f"X-SSL-Client-S-DN: CN={FORGED}",
-            f"X-SSL-Client-I-DN: CN={FORGED}", f"X-SSL-Client-Serial: {FORGED}",
-            f"X-SSL-Client-Fingerprint: {FORGED}"),
+    forging("forged identity, whole", *FORGED_WHOLE),
     forging("forged X-SSL-Client-Cert", f"X-SSL-Client-Cert: {FORGED_CERTIFICATE}", f"X-SSL-Cert: {FORGED_CERTIFICATE}",
             f"X-Client-Cert: {FORGED_CERTIFICATE}"),
     forging("forged X-Forwarded-Client-Cert", f'X-Forwarded-Client-Cert: Hash={FORGED};Subject="CN={FORGED}"',
@@ -618,7 +620,8 @@ FORGERIES = (
             f"X-ARR-ClientCert: {FORGED}"),
     forging("forged X-Forwarded-*", f"X-Forwarded-For: {FORGED}", f"X-Forwarded-Proto: {FORGED}",
             f"X-Forwarded-Host: {FORGED}", f"X-Forwarded-Prefix: /{FORGED}", f"X-Forwarded-Port: {FORGED}",
-            f"X-Real-IP: {FORGED}", f"Forwarded: for={FORGED}",
+            f"X-Forwarded-Server: {FORGED}", f"X-Forwarded-Scheme: {FORGED}", f"X-Forwarded-Ssl: {FORGED}",
+            f"X-Forwarded-To: /{FORGED}/", f"X-Real-IP: {FORGED}", f"Forwarded: for={FORGED}",
             why="The first gateway replaces what its caller says of itself."),
     forging("forged identity named in Connection", "Connection: keep-alive, X-SSL-Client-Verify, X-SSL-Client-S-DN",
             "X-SSL-Client-Verify: SUCCESS", why="A caller cannot have the gateway's own headers taken out on the way."),

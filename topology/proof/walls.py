@@ -15,9 +15,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from topology.errors import LabError, NotReady
+from topology.proof import conversing
 from topology.proof import expected_walls as expected
+from topology.proof.aims import truth
 from topology.proof.expectation import Caller, Check
 from topology.proof.probing import Files, Observation
+from topology.proof.request_kinds import FORGED_WHOLE
+from topology.proof.witness import lie, statement
 from topology.runtime import inside
 from topology.runtime.running import RunningLab
 
@@ -223,27 +227,47 @@ def inside_ports(containers: Containers) -> set[int]:
 
 
 def probe_inside(check: Check, lab: RunningLab, _shown: Mapping[Caller, Files]) -> Observation:
-    """One request of a host's own service to its gateway, from inside of the service's container."""
+    """One request of a host's own service to its gateway, from inside of the service's container; where it makes up an
+    identity, another one for what was seen of that."""
     began, request_id = time.monotonic(), str(uuid.uuid4())
     try:
         containers = inside.containers(lab)
-        found = ask_inside(check.host, [(check.path, request_id)], lab, containers)
+        if check.request == expected.FORGING:
+            status, wrong = forge_inside(check, request_id, lab, containers)
+        else:
+            found = ask_inside(check.host, [(check.path, request_id)], lab, containers)
+            status, wrong = (found[0], "") if found else (None, "no answer")
     except (LabError, KeyError, StopIteration) as error:
-        return Observation(None, "not asked", str(error), request_id, time.monotonic() - began)
-    took = time.monotonic() - began
-    return (
-        Observation(found[0], "", "", request_id, took)
-        if found
-        else Observation(None, "no answer", "", request_id, took)
-    )
+        status, wrong = None, "not asked"
+        return Observation(status, wrong, str(error), request_id, time.monotonic() - began)
+    return Observation(status, wrong, "", request_id, time.monotonic() - began)
+
+
+def forge_inside(check: Check, request_id: str, lab: RunningLab, containers: Containers) -> tuple[int | None, str]:
+    """Status, or in words what is not true of what a service saw of another one's request with forged headers."""
+    seen_at, own = f"{check.route}whoami", "".join(f"{header}\r\n" for header in FORGED_WHOLE)
+    requests = (request(path, request_id, last=path == seen_at) for path in (check.path, seen_at))
+    text = "".join(one.replace("\r\n\r\n", f"\r\n{own}\r\n") for one in requests)
+    said = conversing.answers_in(said_inside(check.host, text, lab, containers))
+    facts = truth(lab.topology, check.host, seen_at, Caller())
+    for one in said:
+        seen = statement(one.body)
+        if seen is not None and facts is not None and (wrong := lie(seen, facts)):
+            return None, wrong
+    return (said[0].status, "") if said else (None, "no answer")
 
 
 def ask_inside(host: str, calls: Sequence[tuple[str, str]], lab: RunningLab, containers: Containers) -> list[int]:
     """The status of each call (path, request id) that a service of a host makes of its gateway, on one connection."""
-    service = next(iter(lab.topology.hosts[host].services))
     last = len(calls) - 1
     text = "".join(request(path, request_id, last=n == last) for n, (path, request_id) in enumerate(calls))
-    return statuses(inside.answer(containers[f"{host}/{service}"], *inside_door(host, containers), text))
+    return statuses(said_inside(host, text, lab, containers))
+
+
+def said_inside(host: str, text: str, lab: RunningLab, containers: Containers) -> bytes:
+    """All that a host's gateway says on a connection on which a service of the host sends it a text."""
+    service = next(iter(lab.topology.hosts[host].services))
+    return inside.answer(containers[f"{host}/{service}"], *inside_door(host, containers), text)
 
 
 def request(path: str, request_id: str, *, last: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from xml.etree import ElementTree
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from topology.explaining.reasoning import Explanation
-from topology.proof.checking import Verdict
+from topology.proof.checking import NOT_SENT, Verdict
 from topology.proof.expectation import LeftOut
 from topology.report import explanation
 
@@ -36,15 +37,7 @@ def show(verdicts: Sequence[Verdict], left_out: Sequence[LeftOut] = (), reasons:
     for line in family_lines([verdict for verdict in verdicts if verdict.check.request]):
         console.print(Text(line))
     wrong = [verdict for verdict in verdicts if not verdict.ok]
-    told: set[int] = set()
-    for verdict in wrong:
-        console.print(Text(f"{WRONG} {explained(verdict)}"))
-        if (reason := reasons.get(verdict.check.id)) is not None:
-            again = id(reason) in told
-            short = explanation.in_short(reason, verdict.check.id)
-            console.print(Text(explanation.in_a_word(reason) if again else short))
-            told.add(id(reason))
-    for line in left_out_lines(left_out):
+    for line in (*wrong_lines(wrong, reasons), *not_sent_lines(wrong), *left_out_lines(left_out)):
         console.print(Text(line))
     as_expected = len(verdicts) - len(wrong)
     console.print(Text(f"{len(verdicts)} cells: {as_expected} as the topology says, {len(wrong)} wrong"))
@@ -57,6 +50,30 @@ def family_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         kinds = len({verdict.check.request for verdict in cells})
         routes = len({(verdict.check.host, verdict.check.route) for verdict in cells})
         yield f"{family}: {len(cells)} cells, {kinds} kinds on {routes} routes"
+
+
+def wrong_lines(wrong: Sequence[Verdict], reasons: Reasons) -> Iterator[str]:
+    """Of each cell that was sent, and why it got its answer as far as that is known."""
+    told: set[int] = set()
+    for verdict in wrong:
+        if verdict.observed == NOT_SENT:
+            continue
+        yield f"{WRONG} {explained(verdict)}"
+        if (reason := reasons.get(verdict.check.id)) is not None:
+            again = id(reason) in told
+            yield explanation.in_a_word(reason) if again else explanation.in_short(reason, verdict.check.id)
+            told.add(id(reason))
+
+
+def not_sent_lines(wrong: Sequence[Verdict]) -> list[str]:
+    """One line for all cells of a route that were not sent for the same reason."""
+    found = Counter(
+        (one.check.host, one.check.route, one.observation.detail) for one in wrong if one.observed == NOT_SENT
+    )
+    return [
+        f"{WRONG} {host} {route}: {number} more cells were not sent, and count as wrong: {why}"
+        for (host, route, why), number in found.items()
+    ]
 
 
 def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:

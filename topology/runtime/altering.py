@@ -6,6 +6,7 @@ writes what belongs there and has the gateway read it.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from topology.errors import InvalidInput, NotReady
 from topology.generation import writing
-from topology.runtime import engine, looking, machines, placement, stacks
+from topology.runtime import engine, looking, machines, outages, placement, stacks
 from topology.runtime.lab import Lab
 from topology.runtime.preparation import surroundings_of, variables
 from topology.runtime.progress import SILENT
@@ -50,15 +51,32 @@ def ready(lab: Lab) -> RunningLab:
     if placed := placement.read(lab.placement):
         raise InvalidInput(f"{', '.join(placed)}: deployed to other machines; only what runs here can be changed")
     running = looking.running(lab)
-    states = looking.survey(lab).states
-    waiting = [state for state in states if not state.ready]
-    there = {(state.host, state.service) for state in states}
-    expected = [(host, service) for host, one in lab.topology.hosts.items() for service in (GATEWAY, *one.services)]
-    missing = [f"{host}/{service} is missing" for host, service in expected if (host, service) not in there]
-    if waiting or missing:
-        lines = [*missing, *(f"{state.name} is {state.health or state.status}" for state in waiting)]
-        raise NotReady(f"the lab is not whole: {'; '.join(lines)}; run `mtls-lab up` first")
+    if missing := outages.find(lab, looking.survey(lab)):
+        raise NotReady(f"the lab is half up: {outages.listed(missing)}; run `mtls-lab up` first")
     return running
+
+
+def has_chosen_ports(lab: Lab) -> bool:
+    found = machines.find(lab.topology, {})
+    return any(looking.has_chosen_ports(lab, found, host) for host in lab.topology.hosts)
+
+
+def leave_word(lab: Lab, *, chosen_ports: bool) -> None:
+    """Says on disk that the lab is about to be changed, and how to bring it up as it was.
+
+    It stays there until the lab is put back (`stacks.forget_alteration`), or is brought up anew.
+    """
+    writing.write(lab.altered, json.dumps({"chosen_ports": chosen_ports}).encode())
+
+
+def word_left(lab: Lab) -> bool | None:
+    """Whether Docker chose the ports of a lab that somebody had changed and did not put back; None where nobody has."""
+    try:
+        return bool(json.loads(lab.altered.read_bytes())["chosen_ports"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):  # nobody's of ours: the ports that nobody else can have
+        return True
 
 
 def files(lab: Lab, host: str) -> Files:

@@ -61,6 +61,11 @@ class Lab:
     def placement(self) -> Path:
         return self.folder / f"placement{self.suffix}.json"
 
+    @property
+    def altered(self) -> Path:
+        """A file that is there while somebody has the running lab changed on purpose, and after that one was killed."""
+        return self.folder / f"altered{self.suffix}.json"
+
     def override(self, host: str) -> Path:
         return self.folder / host / f"override{self.suffix}.yaml"
 

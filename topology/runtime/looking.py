@@ -40,6 +40,7 @@ class State:
     status: str
     health: str | None
     restarts: int
+    exit_code: int = 0
 
     @staticmethod
     def of(container: Container) -> State:
@@ -53,6 +54,7 @@ class State:
             status=state["Status"],
             health=(state.get("Health") or {}).get("Status"),
             restarts=attributes.get("RestartCount", 0),
+            exit_code=state.get("ExitCode", 0),
         )
 
     @property
@@ -92,7 +94,7 @@ def diagnose(container: Container) -> str:
 def not_running(lab: Lab, state: State) -> str:
     """Why a gateway takes no calls, and what to do."""
     if state.status == "paused":
-        return f"{state.name} is paused: it runs, and answers nobody; `docker unpause {state.name}` lets it go on"
+        return f"{state.name} is paused: it runs, and answers nobody; `mtls-lab up` lets it go on"
     status = "restarting" if state.starts_over else state.status
     container = next((one for one in everywhere(lab) if one.id == state.id), None)
     said = gave_up(container) if container is not None else ()
@@ -158,10 +160,12 @@ def running(lab: Lab, hosts: Collection[str] | None = None) -> RunningLab:
     for host in lab.topology.hosts if hosts is None else hosts:
         if host in seen.lost:
             raise seen.lost[host]
-        if host not in gateways:
-            raise NotReady(f"{lab.project(host)} is not up; run `mtls-lab up` first")
-        if gateways[host].status != "running" or gateways[host].starts_over:
-            raise NotReady(not_running(lab, gateways[host]))
+    wanted = list(lab.topology.hosts if hosts is None else hosts)
+    if absent := [lab.project(host) for host in wanted if host not in gateways]:
+        raise NotReady(f"{' and '.join(absent)} {'are' if absent[1:] else 'is'} not up; run `mtls-lab up` first")
+    stopped = [gateways[host] for host in wanted if gateways[host].status != "running" or gateways[host].starts_over]
+    if stopped:
+        raise NotReady("\n".join(not_running(lab, gateway) for gateway in stopped))
     return seen.running
 
 

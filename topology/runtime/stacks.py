@@ -65,6 +65,9 @@ RELOAD_SECONDS = 30
 LOOK_SECONDS = 0.2
 """How long it takes at most until a container that became healthy is seen to be."""
 
+WAKING_SECONDS = 15
+"""How long what was paused may take until its health check passes again: some of the checks' intervals."""
+
 STOP_SECONDS = 10
 NETWORK_ATTEMPTS = 4
 """How often networks are chosen for a start, where others take them in between."""
@@ -105,6 +108,7 @@ def up(
         say_what_is_cut(task)
         if departed := places.keys() - lab.topology.hosts.keys():
             placement.remember(lab.placement, {host: place for host, place in places.items() if host not in departed})
+        forget_alteration(lab)
         return lab_up
 
 
@@ -155,6 +159,7 @@ def start_and_prove(
     plan = planning.plan(lab.description, surroundings)
     try:
         for machine in working:
+            wake(machine.client, lab)
             prepare(task, machine, plan, surroundings, hosts)
         start_acme_server(task, plan, surroundings)
         start(task, surroundings, hosts)
@@ -171,6 +176,29 @@ def start_and_prove(
                 progress.step(line)
         raise
     return lab_up
+
+
+def forget_alteration(lab: Lab) -> None:
+    """Whatever a killed run had changed is gone."""
+    if lab.altered.is_file():
+        writing.remove(lab.altered)
+
+
+def wake(client: DockerClient, lab: Lab) -> None:
+    """Lets go on what was paused: Compose neither starts nor replaces it.
+
+    Health checks failed meanwhile, and would have it taken for broken: returns when one has had its chance again.
+    """
+    woken = [container for container in looking.containers(client, lab) if container.status == "paused"]
+    for container in woken:
+        container.unpause()
+    deadline = time.monotonic() + WAKING_SECONDS
+    while any(looking.State.of(container).health == "unhealthy" for container in woken):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(LOOK_SECONDS)
+        for container in woken:
+            container.reload()
 
 
 def say_what_is_cut(task: Task) -> None:
@@ -580,6 +608,7 @@ def down(lab: Lab, progress: Progress = SILENT, *, forget: bool = False) -> bool
         if in_the_way:
             raise NotReady("\n".join(in_the_way))
         claims.give_up(lab.topology.name, lab.instance)
+        forget_alteration(lab)
         return any(was_there for was_there, _ in removed)
 
 
