@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from topology.explaining import upstreams
+from topology.explaining.configuration import inner
 from topology.explaining.evidence import Evidence, Finding, Hop
 
 SWITCHING = 101

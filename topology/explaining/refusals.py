@@ -112,7 +112,7 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
         if f"CN={evidence.topology.identities[name].common_name}" == hop.told("client_subject")
     ]  # fmt: skip
     if twins and hop.told("client_issuer") in issuers_of(evidence, twins[0]):
-        conditions = tuple(inner(hop.effective.location, "if") if hop.effective.location else ())
+        conditions = hop.effective.deciding(condition)
         return Finding(
             "guard-lists-other-name", f"The topology lets {twins[0]} in on {hop.route} of {hop.host}, and {who}, is "
             f"{twins[0]}; but the guard there compares with something else, letter for letter (nginx writes names as "
@@ -125,7 +125,7 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
     before = evidence.before(hop)
     attached = before.effective.every("proxy_ssl_certificate") if before else ()
     whose = f" {before.host}'s gateway attaches it." if before else ""
-    conditions = tuple(one for one in (inner(hop.effective.location, "if") if hop.effective.location else ()))
+    conditions = hop.effective.deciding(condition)
     return Finding(
         "same-name-other-authority" if twins else "not-allowed",
         f"The certificate is good, but {who}, is not among those whom {hop.route} of {hop.host} lets in"
