@@ -136,7 +136,9 @@ def test_the_check_turns_red_where_a_file_is_not_the_right_one(name: str, reques
     assert until(tested, lambda found: not found) == []
 
 
-INDEX = '    if (!-f $request_filename$index) {\n        return 404;\n    }\n    rewrite "(?s)^(.*/)$" $1$index break;\n'
+INDEX = (
+    '    if (!-f $request_filename$index) {\n        return 404;\n    }\n    rewrite "(?s)^(.*/)$" $1$index break;\n'
+)
 GATEWAY_BREAKS = {
     "the port leads to where nobody speaks TLS": (
         Break("node_tls", "strict", "nginx.conf", ":3300;  # node", ":3200;  # node", "laptop"), OWN_TLS,

@@ -66,7 +66,7 @@ class Effective:
         return tuple(one for one in levels[1] if one.value.lower() not in kept) if len(levels) > 1 else ()
 
     def deciding(self, condition: Directive) -> tuple[Directive, ...]:
-        """What gives the variable that a guard looks at its value, in the order of the file: `set`, and `if` around one.
+        """What sets the variable that a guard looks at, in the order of the file: each `set`, or the `if` around it.
 
         condition: the guard's `if`.
         """

@@ -6,7 +6,19 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 
-from topology.mutation.change import Around, Change, Scene, Tree, all_of, each, gone, own, place, with_arguments, with_children
+from topology.mutation.change import (
+    Around,
+    Change,
+    Scene,
+    Tree,
+    all_of,
+    each,
+    gone,
+    own,
+    place,
+    with_arguments,
+    with_children,
+)
 from topology.nginx.building import block, build, simple
 from topology.nginx.tree import Directive
 
