@@ -149,7 +149,7 @@ GATEWAY_BREAKS = {
     ),
     "what is not there is answered with the start page": (
         Break("tls_only", "site", "routes.conf", INDEX,
-              INDEX.replace("return 404", "rewrite ^ /files/index.html break"), "none"),
+              INDEX.replace("return 404", "rewrite ^ /files/index.html last"), "none"),
         "/files/empty/",
     ),
 }  # fmt: skip
