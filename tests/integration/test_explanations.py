@@ -518,8 +518,9 @@ BEYOND = {
         "$host;"), names=("Host: outer.lab.test",), directive="proxy_set_header Host $host",
     ),
     "the egress proxy asks for a path without its slash": Broken(
-        "egress-path", OUT, in_client("proxy_pass https://server.as.bro/mtls/;", "proxy_pass "
-        "https://server.as.bro/mtls;"), names=("/mtlshealth",), directive="proxy_pass https://server.as.bro/mtls",
+        "egress-path", OUT, in_client(
+        'rewrite "(?s)^/mtls/(.*)$" /mtls/$1 break;', 'rewrite "(?s)^/mtls/(.*)$" /mtls$1 break;'),
+        names=("/mtlshealth",), directive="rewrite (?s)^/mtls/(.*)$ /mtls$1 break",
     ),
     "a guard in the server itself": Broken(
         "guard-where-none-belongs", APP, in_server("        server_name inner.lab.test;\n        ssl_certificate ",
@@ -547,7 +548,7 @@ BEYOND = {
         "upstream-dns-silent", APP, (
             *in_server("location /app/ {", "location /app/ {\n    resolver 127.0.0.1;\n    resolver_timeout 1s;\n    "
                        "set $up nowhere.invalid;", "routes.conf"),
-            *in_server("proxy_pass http://mirror/;", "proxy_pass http://$up/;", "routes.conf"),
+            *in_server("proxy_pass http://mirror;", "proxy_pass http://$up;", "routes.conf"),
         ), names=("127.0.0.1", "127.0.0.11"), directive="resolver 127.0.0.1",
     ),
     "a redirect to a name behind the gateways": Broken(

@@ -436,14 +436,16 @@ def wrong_path(evidence: Evidence, before: Hop, hop: Hop) -> Finding:
     """An egress route that asks the other host for a path of which it has no route."""
     host = evidence.topology.hosts.get(before.host)
     route = host.routes.get(before.route) if host else None
-    passed = before.effective.one("proxy_pass")
+    rules = inner(before.effective.location, "rewrite") if before.effective.location else ()
+    passed = (*rules, *before.effective.every("proxy_pass"))
     meant = f" The topology says that {before.route} leads to {route.to} there." if route and route.host else ""
     there = evidence.topology.hosts.get(hop.host)
     return Finding(
         "egress-path", f"{before.host}'s gateway asks {hop.host} for {hop.told('uri')}, and no route of {hop.host} "
-        f"leads there (there are {', '.join(there.routes) if there else 'none'}).{meant} What stands behind the name "
-        "in proxy_pass takes the place of the location's path, to the letter, its last slash too.",
-        f"correct the path in that proxy_pass, or `to` of {before.route}", before.host, (passed,) if passed else (),
+        f"leads there (there are {', '.join(there.routes) if there else 'none'}).{meant} What a rewrite writes, or "
+        "stands behind the name in proxy_pass, takes the place of the location's path, to the letter, its last slash "
+        "too.",
+        f"correct the path there, or `to` of {before.route}", before.host, passed,
         field=("hosts", before.host, "routes", before.route),
     )  # fmt: skip
 
