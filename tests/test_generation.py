@@ -156,7 +156,7 @@ def test_each_identity_has_an_upstream_of_its_own() -> None:
     blocks = [block for block in routes.split("\n# ") if "proxy_pass https" in block]
     seen: dict[str, set[str]] = {}
     for block in blocks:
-        upstream = block.split("proxy_pass https://")[1].split("/")[0]
+        upstream = block.split("proxy_pass https://")[1].split(";")[0]
         shown = block.split("proxy_ssl_certificate ")[1].split(";")[0] if "proxy_ssl_certificate " in block else ""
         seen.setdefault(upstream, set()).add(shown)
 

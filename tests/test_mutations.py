@@ -41,18 +41,15 @@ EDITS: dict[str, tuple[list[str], list[str]]] = {
         [f"{ROUTE} > if $ssl_client_verify != SUCCESS", f"{ROUTE} > if $ssl_client_verify != SUCCESS > return 403"], [],
     ),
     f"issuer-dropped {VAULT} /alice/": (
-        [f"{ALICE} > set $caller $ssl_client_i_dn|$ssl_client_s_dn", f"{ALICE} > if $caller = {IDENTITY}",
-         f"{ALICE} > if $caller = {IDENTITY} > set $allowed 1"],
-        [f"{ALICE} > set $caller $ssl_client_s_dn", f"{ALICE} > if $caller = CN=alice",
-         f"{ALICE} > if $caller = CN=alice > set $allowed 1"],
+        ["set $caller $ssl_client_i_dn|$ssl_client_s_dn", f"if $caller = {IDENTITY}", "set $allowed_3 1"],
+        ["set $caller $ssl_client_s_dn", "if $caller = CN=alice", "set $allowed_3 1"],
     ),
     f"list-widened {VAULT} /alice/ bob": (
         [],
-        [f"{ALICE} > if $caller = {IDENTITY.replace('alice', 'bob')}",
-         f"{ALICE} > if $caller = {IDENTITY.replace('alice', 'bob')} > set $allowed 1"],
+        [f"if $caller = {IDENTITY.replace('alice', 'bob')}", "set $allowed_3 1"],
     ),
     f"list-without-effect {VAULT} /alice/": (
-        [f"{ALICE} > if $allowed = 0", f"{ALICE} > if $allowed = 0 > return 403"], [],
+        [f"{ALICE} > if $allowed_3 = 0", f"{ALICE} > if $allowed_3 = 0 > return 403"], [],
     ),
     f"internal-guard-gone {VAULT} /inside/": (
         ["location /inside/ > if $listener != inside", "location /inside/ > if $listener != inside > return 403"], [],
@@ -85,7 +82,7 @@ EDITS: dict[str, tuple[list[str], list[str]]] = {
          f"{AS_BOB} > proxy_ssl_certificate_key {UPSTREAM}/alice.key"],
     ),
     f"shared-upstream {OFFICE} /as-bob/ with vault.as.alice": (
-        [f"{AS_BOB} > proxy_pass https://vault.as.bob/alice/"], [f"{AS_BOB} > proxy_pass https://vault.as.alice/alice/"],
+        [f"{AS_BOB} > proxy_pass https://vault.as.bob"], [f"{AS_BOB} > proxy_pass https://vault.as.alice"],
     ),
 }  # fmt: skip
 """Mutation, lab, host and place -> the directives that go and those that come, by hand."""

@@ -24,6 +24,11 @@ def configuration(tmp_path: Path) -> Configuration:
                 ssl_verify_client optional;
                 location / { proxy_pass http://app; }
                 location /api/ { proxy_pass https://far.test:8443/v1/; location /api/inner/ { root /srv; } }
+                location /old/ {
+                    rewrite ^/other/ /x/ break;
+                    rewrite "(?s)^/old/(.*)$" /new/$1$9 break;
+                    proxy_pass http://app;
+                }
                 location ^~ /files/ { alias /srv/files/; }
                 location = /exact { return 204; }
                 location ~ \\.php$ { proxy_pass http://app; }
@@ -78,13 +83,14 @@ def test_listeners_know_what_is_left_out(configuration: Configuration) -> None:
 
 def test_calls_know_what_is_behind_them(configuration: Configuration) -> None:
     found = {str(passing.path_of(one.block)): one for one in passing.calls(configuration)}
-    app, api, later = found["/"], found["/api/"], found["/later/"]
+    app, api, later, old = found["/"], found["/api/"], found["/later/"], found["/old/"]
 
     assert (app.servers, app.ports) == (("10.0.0.7:8000", "app.internal"), ("8000", "80"))
     assert (api.tls, api.host, api.ports, api.name, passing.path_behind(api)) == (
         True, "far.test", ("8443",), "far.test", "/v1/",
     )  # fmt: skip
     assert (later.dynamic, later.host, app.dynamic) == (True, "later.test", False)
+    assert (passing.path_behind(old), passing.path_behind(app)) == ("/new/", "/")
 
 
 def test_a_variable_hangs_on_what_decides_on_it(configuration: Configuration) -> None:

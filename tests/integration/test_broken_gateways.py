@@ -66,7 +66,7 @@ BREAKS = {
         "guarded", "vault", "routes.conf", "CN=partners intermediate,O=guarded|", "$ssl_client_i_dn|", "clerk"
     ),
     "a list of identities lets everybody pass": Break(
-        "guarded", "vault", "routes.conf", "set $allowed 0;", "set $allowed 1;", "bob"
+        "guarded", "vault", "routes.conf", "set $allowed_3 0;", "set $allowed_3 1;", "bob"
     ),
     "an internal route is open": Break(
         "guarded", "vault", "routes.conf", "if ($listener != inside) {", "if ($listener = inside) {", "none"

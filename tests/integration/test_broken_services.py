@@ -136,17 +136,20 @@ def test_the_check_turns_red_where_a_file_is_not_the_right_one(name: str, reques
     assert until(tested, lambda found: not found) == []
 
 
-INDEX = "    rewrite ^(.*)/$ $1/index.html break;"
+INDEX = (
+    '    if (!-f $request_filename$index) {\n        return 404;\n    }\n    rewrite "(?s)^(.*/)$" $1$index break;\n'
+)
 GATEWAY_BREAKS = {
     "the port leads to where nobody speaks TLS": (
         Break("node_tls", "strict", "nginx.conf", ":3300;  # node", ":3200;  # node", "laptop"), OWN_TLS,
     ),
     "a folder without an index is listed": (
-        Break("tls_only", "site", "routes.conf", INDEX, "    autoindex on; #", "none"),
+        Break("tls_only", "site", "routes.conf", INDEX, "    autoindex on;\n", "none"),
         "/files/empty/",
     ),
     "what is not there is answered with the start page": (
-        Break("tls_only", "site", "routes.conf", "try_files $uri =404;", "try_files $uri /files/index.html;", "none"),
+        Break("tls_only", "site", "routes.conf", INDEX,
+              INDEX.replace("return 404", "rewrite ^ /files/index.html last"), "none"),
         "/files/empty/",
     ),
 }  # fmt: skip

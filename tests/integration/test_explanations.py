@@ -101,8 +101,8 @@ TOO_LONG = issuers.below(SHORT, "acme too long")
 
 APP, MTLS = "https://inner.lab.test/app/health", "https://inner.lab.test/mtls/health"
 OUT, OUT_PLAIN = "https://outer.lab.test/mtls/health", "https://outer.lab.test/plain/health"
-HEADERS = "    include lab/service-headers.conf;\n    proxy_pass http://mirror/;"
-UNTOUCHED = "    include lab/service-headers.conf;\n    proxy_redirect off;\n    proxy_pass http://mirror/;"
+HEADERS = '    include lab/service-headers.conf;\n    rewrite "(?s)^/app/'
+UNTOUCHED = '    include lab/service-headers.conf;\n    proxy_redirect off;\n    rewrite "(?s)^/app/'
 ASKED = "ssl_verify_client optional;"
 
 
@@ -368,12 +368,13 @@ LOOK_ALIKES = {
         names=("`location /`",),
     ),
     "a prefix that stays on": Broken(
-        "prefix-changed", "https://inner.lab.test/node/health", in_server("proxy_pass http://node/;",
-        "proxy_pass http://node;", "routes.conf"), names=("asked for /node/health",), directive="proxy_pass http://node",
+        "prefix-changed", "https://inner.lab.test/node/health", in_server(
+        '    rewrite "(?s)^/node/(.*)$" /$1 break;\n', "", "routes.conf"), names=("asked for /node/health",),
+        directive="proxy_pass http://node",
     ),
     "TLS to a service that speaks none": Broken(
-        "upstream-speaks-plain-http", APP, in_server("proxy_pass http://mirror/", "proxy_pass https://mirror/",
-        "routes.conf"), names=("mirror",), directive="proxy_pass https://mirror/",
+        "upstream-speaks-plain-http", APP, in_server("proxy_pass http://mirror;", "proxy_pass https://mirror;",
+        "routes.conf"), names=("mirror",), directive="proxy_pass https://mirror",
     ),
     "the other side does not know its own name": Broken(
         "upstream-lost-name", OUT, in_server("        server_name inner.lab.test;\n        ssl_certificate ",
@@ -441,8 +442,8 @@ LAPSES = {
         directive="if $ssl_client_verify = FAILED",
     ),
     "a list that begins with everybody": Broken(
-        "guard-lets-pass", "https://inner.lab.test/bro/health", in_server("set $allowed 0;", "set $allowed 1;",
-        "routes.conf"), asked={"caller": "bob"}, directive="set $allowed 1",
+        "guard-lets-pass", "https://inner.lab.test/bro/health", in_server("set $allowed_3 0;", "set $allowed_3 1;",
+        "routes.conf"), asked={"caller": "bob"}, directive="set $allowed_3 1",
     ),
     "an internal route that is open": Broken(
         "guard-lets-pass", "https://inner.lab.test/inside/health", in_server("if ($listener != inside) {",
@@ -517,8 +518,9 @@ BEYOND = {
         "$host;"), names=("Host: outer.lab.test",), directive="proxy_set_header Host $host",
     ),
     "the egress proxy asks for a path without its slash": Broken(
-        "egress-path", OUT, in_client("proxy_pass https://server.as.bro/mtls/;", "proxy_pass "
-        "https://server.as.bro/mtls;"), names=("/mtlshealth",), directive="proxy_pass https://server.as.bro/mtls",
+        "egress-path", OUT, in_client(
+        'rewrite "(?s)^/mtls/(.*)$" /mtls/$1 break;', 'rewrite "(?s)^/mtls/(.*)$" /mtls$1 break;'),
+        names=("/mtlshealth",), directive="rewrite (?s)^/mtls/(.*)$ /mtls$1 break",
     ),
     "a guard in the server itself": Broken(
         "guard-where-none-belongs", APP, in_server("        server_name inner.lab.test;\n        ssl_certificate ",
@@ -546,7 +548,7 @@ BEYOND = {
         "upstream-dns-silent", APP, (
             *in_server("location /app/ {", "location /app/ {\n    resolver 127.0.0.1;\n    resolver_timeout 1s;\n    "
                        "set $up nowhere.invalid;", "routes.conf"),
-            *in_server("proxy_pass http://mirror/;", "proxy_pass http://$up/;", "routes.conf"),
+            *in_server("proxy_pass http://mirror;", "proxy_pass http://$up;", "routes.conf"),
         ), names=("127.0.0.1", "127.0.0.11"), directive="resolver 127.0.0.1",
     ),
     "a redirect to a name behind the gateways": Broken(

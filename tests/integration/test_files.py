@@ -123,12 +123,26 @@ def test_a_folder_is_its_index_and_a_file_itself(site: TestedLab, path: str, tex
         ("/public/below", "/public/below/"),
         ("/public/below?x=1", "/public/below/?x=1"),
         ("/about", "/about/"),
+        ("/public/with%20space", "/public/with%20space/"),
     ],
 )
 def test_a_folder_without_its_slash_leads_to_it(site: TestedLab, path: str, leads_to: str) -> None:
     answer = ask(site, "web", path)
 
     assert (answer.status_code, answer.headers["Location"]) == (301, leads_to)
+
+
+def test_a_folder_s_name_writes_no_header(site: TestedLab) -> None:
+    """A redirect says the name with its line break, and says it as an address does."""
+    folder = looking.mounted(site.lab, "web", "/srv/files") / "public" / "public" / "x\nX-Made-Up: yes"
+    folder.mkdir()
+    try:
+        answer = ask(site, "web", "/public/x%0AX-Made-Up:%20yes")
+    finally:
+        folder.rmdir()
+
+    assert (answer.status_code, answer.headers["Location"]) == (301, "/public/x%0AX-Made-Up:%20yes/")
+    assert "X-Made-Up" not in answer.headers
 
 
 def test_so_it_does_through_another_host(site: TestedLab) -> None:

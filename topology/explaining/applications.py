@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from topology.explaining import upstreams
+from topology.explaining.configuration import inner
 from topology.explaining.evidence import Evidence, Finding, Hop
 
 SWITCHING = 101
@@ -153,13 +154,19 @@ def answered(evidence: Evidence, hop: Hop) -> Finding | None:
 def path_changed(evidence: Evidence, hop: Hop, where: str) -> Finding:
     """404 for a path that the service has: it was asked for another one."""
     named = urlsplit(hop.effective.value("proxy_pass")).path
+    rules = inner(hop.effective.location, "rewrite") if hop.effective.location else ()
     asked = urlsplit(hop.told("uri")).path
-    if named:
-        how = f"proxy_pass names a path, so {hop.route} was replaced by {named} on the way"
-        fix = "where the service wants the prefix, leave the path out of proxy_pass (`strip_prefix: false`)"
+    if named or rules:
+        how = f"`{rules[0]}` there changes it" if rules else (
+            f"proxy_pass names a path, so {hop.route} was replaced by {named} on the way"
+        )  # fmt: skip
+        fix = "where the service wants the prefix, let it keep that (`strip_prefix: false`)"
     else:
-        how = f"proxy_pass names no path, so the service was asked for {asked}, with the prefix {hop.route} still on"
-        fix = "where the service does not know the prefix, end proxy_pass in a slash (`strip_prefix: true`)"
+        how = (
+            "no rewrite takes the prefix off, and proxy_pass names no path, so the service was asked for "
+            f"{asked}, with the prefix {hop.route} still on"
+        )
+        fix = "where the service does not know the prefix, take it off (`strip_prefix: true`)"
     return Finding(
         "prefix-changed", f"{where.capitalize()} answered 404 to a path that it has by the topology: {how}.",
         fix, hop.host, upstreams.passes(hop), field=upstreams.route_field(hop),

@@ -65,6 +65,23 @@ class Effective:
         kept = {one.value.lower() for one in levels[0]} if levels else set()
         return tuple(one for one in levels[1] if one.value.lower() not in kept) if len(levels) > 1 else ()
 
+    def deciding(self, condition: Directive) -> tuple[Directive, ...]:
+        """What sets the variable that a guard looks at, in the order of the file: each `set`, or the `if` around it.
+
+        condition: the guard's `if`.
+        """
+
+        def sets(one: Directive) -> bool:
+            return one.name == "set" and one.value == condition.value
+
+        return tuple(
+            one
+            for level in self.levels
+            if level.name in ("server", "location")
+            for one in level.directive.children or ()
+            if sets(one) or (one.name == "if" and any(sets(line) for line in one.children or ()))
+        )
+
     def guards(self) -> tuple[tuple[Directive, Directive], ...]:
         """(if, return) pairs that can answer for the location or its server, in nginx's order: server first."""
         return tuple(

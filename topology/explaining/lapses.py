@@ -208,15 +208,13 @@ def unguarded(evidence: Evidence, hop: Hop, said: str) -> Finding | None:
             "run `mtls-lab generate`, which writes it, and `mtls-lab up`", hop.host,
             (location,) if location else (), field=field,
         )  # fmt: skip
-    sets = inner(location, "set") if location else ()
-    lists = tuple(one for one in sets if one.value == wanted)
     conditions = inner(location, "if") if location else ()
     return Finding(
         "guard-lets-pass", f"{said}the guard of {hop.route} on {hop.host}, `{guards[0][0]}`, does not hold this caller "
         f"back ($ssl_client_verify was {hop.told('client_verify') or 'empty'}"
         + (f", {hop.told('client_issuer')}|{hop.told('client_subject')}" if hop.told("client_subject") else "") + ").",
         "compare it with what `mtls-lab generate` writes", hop.host,
-        tuple(dict.fromkeys((*lists, *conditions, *guards[0]))), field=field,
+        tuple(dict.fromkeys((*hop.effective.deciding(guards[0][0]), *conditions, *guards[0]))), field=field,
     )  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
         if f"CN={evidence.topology.identities[name].common_name}" == hop.told("client_subject")
     ]  # fmt: skip
     if twins and hop.told("client_issuer") in issuers_of(evidence, twins[0]):
-        conditions = tuple(inner(hop.effective.location, "if") if hop.effective.location else ())
+        conditions = hop.effective.deciding(condition)
         return Finding(
             "guard-lists-other-name", f"The topology lets {twins[0]} in on {hop.route} of {hop.host}, and {who}, is "
             f"{twins[0]}; but the guard there compares with something else, letter for letter (nginx writes names as "
@@ -125,7 +125,7 @@ def not_allowed(evidence: Evidence, hop: Hop, condition: Directive, answer: Dire
     before = evidence.before(hop)
     attached = before.effective.every("proxy_ssl_certificate") if before else ()
     whose = f" {before.host}'s gateway attaches it." if before else ""
-    conditions = tuple(one for one in (inner(hop.effective.location, "if") if hop.effective.location else ()))
+    conditions = hop.effective.deciding(condition)
     return Finding(
         "same-name-other-authority" if twins else "not-allowed",
         f"The certificate is good, but {who}, is not among those whom {hop.route} of {hop.host} lets in"
@@ -436,14 +436,16 @@ def wrong_path(evidence: Evidence, before: Hop, hop: Hop) -> Finding:
     """An egress route that asks the other host for a path of which it has no route."""
     host = evidence.topology.hosts.get(before.host)
     route = host.routes.get(before.route) if host else None
-    passed = before.effective.one("proxy_pass")
+    rules = inner(before.effective.location, "rewrite") if before.effective.location else ()
+    passed = (*rules, *before.effective.every("proxy_pass"))
     meant = f" The topology says that {before.route} leads to {route.to} there." if route and route.host else ""
     there = evidence.topology.hosts.get(hop.host)
     return Finding(
         "egress-path", f"{before.host}'s gateway asks {hop.host} for {hop.told('uri')}, and no route of {hop.host} "
-        f"leads there (there are {', '.join(there.routes) if there else 'none'}).{meant} What stands behind the name "
-        "in proxy_pass takes the place of the location's path, to the letter, its last slash too.",
-        f"correct the path in that proxy_pass, or `to` of {before.route}", before.host, (passed,) if passed else (),
+        f"leads there (there are {', '.join(there.routes) if there else 'none'}).{meant} What a rewrite writes, or "
+        "stands behind the name in proxy_pass, takes the place of the location's path, to the letter, its last slash "
+        "too.",
+        f"correct the path there, or `to` of {before.route}", before.host, passed,
         field=("hosts", before.host, "routes", before.route),
     )  # fmt: skip
 

@@ -103,7 +103,7 @@ def render_gateway(plan: Plan, host: HostPlan) -> dict[str, str]:
             headers=(*FORWARDED_HEADERS, *nobody, *(one for one in removed if one[0] != "X-Forwarded-To")),
         ),
     } | {
-        **(partner_headers(plan, host) if any(location.partner for location in host.locations) else {}),
+        **(partner_headers(plan, host) if any(location.leaves_the_lab for location in host.locations) else {}),
         **({"start.sh": print_template("start.sh.jinja", plan, host)} if host.certbot else {}),
     }
 

@@ -52,15 +52,18 @@ class Egress:
 
 
 @dataclass(frozen=True)
-class Partner:
-    """A server outside of the lab: looked up anew when it is called, so that its absence hurts nobody else.
+class Forwarding:
+    """Where a location passes requests on to, and what becomes of their path (nginx's rewrite).
 
-    pattern, replacement: what becomes of the path (nginx's rewrite).
+    Written out and not as a path in proxy_pass, which does the same unseen: what is passed on is the path by which the
+    location was chosen, normalised, and never the caller's own spelling of it.
+    on_demand: a server outside of the lab, looked up anew when it is called, so that its absence hurts nobody else.
     """
 
     server: str
     pattern: str
     replacement: str
+    on_demand: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Location:
     callers: issuer|subject of those who may pass; empty lets every guard-passer in.
     base: what the answering side's own paths begin with, in the place of the prefix; asked_at: the address, up to the
     path, by which the gateway asks it.
-    Where the answer comes from: target (another server), partner (one outside of the lab) or root (files).
+    Where the answer comes from: forwarding (another server) or root (files).
     """
 
     prefix: str
@@ -84,9 +87,12 @@ class Location:
     to: str
     headers: str
     egress: Egress | None
-    target: str
-    partner: Partner | None
+    forwarding: Forwarding | None
     root: str
+
+    @property
+    def leaves_the_lab(self) -> bool:
+        return self.forwarding is not None and self.forwarding.on_demand
 
 
 def upstreams(
@@ -135,8 +141,7 @@ def location(description: Description, host_name: str, prefix: str) -> Location:
         to=route.to if route.host else "",
         headers=headers(route),
         egress=outward,
-        target=target(route, prefix),
-        partner=partner(route, prefix),
+        forwarding=forwarding(route, prefix),
         root=f"/srv/files/{files_folder(prefix)}" if route.files is not None else "",
     )
 
@@ -217,20 +222,16 @@ def anchor_files(topology: Topology, authority: str) -> tuple[str, str]:
     return f"{stem}.pem", f"{stem}.crl.pem" if has_crl else ""
 
 
-def partner(route: Route, prefix: str) -> Partner | None:
-    if route.url is None:
+def forwarding(route: Route, prefix: str) -> Forwarding | None:
+    if route.files is not None:
         return None
-    parts = urlsplit(route.url)
-    return Partner(f"https://{parts.netloc}", f"^{re.escape(prefix)}(.*)$", f"{parts.path or '/'}$1")
-
-
-def target(route: Route, prefix: str) -> str:
-    """nginx replaces the location's prefix by the path given here, after it has normalised the caller's."""
-    if route.url is not None or route.files is not None:
-        return ""
+    pattern = f"(?s)^{re.escape(prefix)}(.*)$"
+    if route.url is not None:
+        parts = urlsplit(route.url)
+        return Forwarding(f"https://{parts.netloc}", pattern, f"{parts.path or '/'}$1", True)
     if route.host is not None:
-        return f"https://{upstream_name(route)}{route.to}"
-    return f"http://{upstream_name(route)}" + ("/" if route.strip_prefix else prefix)
+        return Forwarding(f"https://{upstream_name(route)}", pattern, f"{route.to}$1", False)
+    return Forwarding(f"http://{upstream_name(route)}", pattern, f"{'/' if route.strip_prefix else prefix}$1", False)
 
 
 def files_folder(prefix: str) -> str:

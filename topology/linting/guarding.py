@@ -57,8 +57,17 @@ def guards(gateway: Gateway, location: Block) -> tuple[Comparison, ...]:
 
 
 def steps(gateway: Gateway, location: Block) -> tuple[Comparison, ...]:
-    """All comparisons on the way to a guard's decision, such as those that set what it looks at."""
-    return tuple(comparison(gateway, one) for one in deciding_blocks(location))
+    """All comparisons on the way to a guard's decision, such as those that set what it looks at.
+
+    Those of the server, which has other locations, too, count only where a guard of this one looks at what they set.
+    """
+    asked = frozenset().union(*(one.uses for one in guards(gateway, location)))
+    around = location.around("location")
+    return tuple(
+        comparison(gateway, one)
+        for one in deciding_blocks(location)
+        if one.parent == around or refuses(one) or any(line.value.lstrip("$") in asked for line in one.own("set"))
+    )
 
 
 def deciding_blocks(location: Block) -> Iterator[Block]:

@@ -139,8 +139,7 @@ def shared_upstream(scene: Scene) -> Iterator[Change]:
             )  # fmt: skip
 
         def share(one: Directive, lent: Directive = lent) -> tuple[Directive, ...]:
-            path = one.arguments[0].split("/", 3)[3]
-            return (with_arguments(one, f"https://{group(lent)}/{path}"),)
+            return (with_arguments(one, f"https://{group(lent)}"),)
 
         for change in each(scene, is_other, share):
             yield dataclasses.replace(change, where=f"{change.where} with {group(lent)}")
@@ -148,7 +147,7 @@ def shared_upstream(scene: Scene) -> Iterator[Change]:
 
 def group(location: Directive) -> str:
     """The upstream of a location."""
-    return own(location, "proxy_pass")[0].arguments[0].split("/", 3)[2]
+    return own(location, "proxy_pass")[0].arguments[0].removeprefix("https://")
 
 
 def identity_for_every_route(scene: Scene) -> Iterator[Change]:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 
-from topology.mutation.change import Around, Change, Scene, Tree, all_of, each, gone, own, with_arguments, with_children
+from topology.mutation.change import (
+    Around,
+    Change,
+    Scene,
+    Tree,
+    all_of,
+    each,
+    gone,
+    own,
+    place,
+    with_arguments,
+    with_children,
+)
 from topology.nginx.building import block, build, simple
 from topology.nginx.tree import Directive
 
 VERIFIED = ("$ssl_client_verify", "!=", "SUCCESS")
-NOT_ALLOWED = ("$allowed", "=", "0")
+ALLOWED = re.compile(r"\$allowed_\d+")
+"""The variable of a route's list: whether its caller stands there."""
+
 NOT_INSIDE = ("$listener", "!=", "inside")
 
 
@@ -18,9 +33,14 @@ def is_if(one: Directive, condition: tuple[str, ...]) -> bool:
     return one.name == "if" and one.arguments == condition
 
 
+def refuses_others(one: Directive) -> bool:
+    """Whether it turns away those who do not stand on a list."""
+    return one.name == "if" and one.arguments[1:] == ("=", "0") and ALLOWED.fullmatch(one.value) is not None
+
+
 def has_list(location: Directive) -> bool:
     """Whether a location admits some identities alone; then the guard before that adds nothing."""
-    return any(is_if(one, NOT_ALLOWED) for one in location.children or ())
+    return any(refuses_others(one) for one in location.children or ())
 
 
 def is_guard(one: Directive, around: Around) -> bool:
@@ -82,12 +102,15 @@ def guard_without_tls_forgotten(scene: Scene) -> Iterator[Change]:
 
 
 def in_list(scene: Scene, edit: Callable[[Directive], Tree]) -> Iterator[Change]:
-    """One change for each location with a list of identities; edit: its children, one after the other."""
-
-    def changed(location: Directive) -> Tree:
-        return (with_children(location, [kept for one in location.children or () for kept in edit(one)]),)
-
-    return each(scene, lambda one, _: one.name == "location" and has_list(one), changed)
+    """One change for each list of identities; edit: the lines of it, and those of its location, one after the other."""
+    tree = scene.trees.get("routes.conf", ())
+    for number, location in enumerate(tree):
+        if location.name == "location" and has_list(location):
+            begin = max(n for n, one in enumerate(tree[:number]) if one.name == "set" and one.value == "$caller")
+            lines = [kept for one in tree[begin:number] for kept in edit(one)]
+            guarded = with_children(location, [kept for one in location.children or () for kept in edit(one)])
+            changed = (*tree[:begin], *lines, guarded, *tree[number + 1 :])
+            yield Change(place("routes.conf", location, ()), {"routes.conf": build(changed)})
 
 
 def is_entry(one: Directive) -> bool:
@@ -125,13 +148,13 @@ def list_emptied(scene: Scene) -> Iterator[Change]:
 
 def list_without_effect(scene: Scene) -> Iterator[Change]:
     """Everybody passes a list of identities who has a good certificate."""
-    return in_list(scene, lambda one: () if is_if(one, NOT_ALLOWED) else (one,))
+    return in_list(scene, lambda one: () if refuses_others(one) else (one,))
 
 
 def list_allows_from_the_start(scene: Scene) -> Iterator[Change]:
     """A list of identities begins with everybody allowed."""
-    return in_list(scene, lambda one: (simple("set", "$allowed", "1"),)
-                   if one.name == "set" and one.arguments == ("$allowed", "0") else (one,))  # fmt: skip
+    return in_list(scene, lambda one: (with_arguments(one, one.value, "1"),)
+                   if one.name == "set" and ALLOWED.fullmatch(one.value) else (one,))  # fmt: skip
 
 
 def others(scene: Scene) -> Iterator[tuple[str, str]]:
@@ -213,23 +236,17 @@ def list_without_case(scene: Scene) -> Iterator[Change]:
 
 def list_by_map(scene: Scene) -> Iterator[Change]:
     """A list of identities is a map, which compares without case."""
-    entries = [one.arguments[2]
-               for tree in scene.trees.values() for location in walk_locations(tree)
-               for one in own(location, "if") if is_entry(one)]  # fmt: skip
+    entries = [one.arguments[2] for tree in scene.trees.values() for one in tree if is_entry(one)]
     admitted = block("map", ["$ssl_client_i_dn|$ssl_client_s_dn", "$admitted"],
                      [simple("default", "0"), *(simple(entry, "1") for entry in dict.fromkeys(entries))])  # fmt: skip
     for change in in_list(
         scene,
         lambda one: () if is_entry(one)
-        else (refusal("$admitted", "=", "0"),) if is_if(one, NOT_ALLOWED) else (one,),
+        else (refusal("$admitted", "=", "0"),) if refuses_others(one) else (one,),
     ):  # fmt: skip
         http = next(all_of(scene, "", lambda one, _: one.name == "http",
                            lambda one: (with_children(one, [admitted, *(one.children or ())]),)))  # fmt: skip
         yield dataclasses.replace(change, nginx={**change.nginx, **http.nginx})
-
-
-def walk_locations(tree: Tree) -> Iterator[Directive]:
-    return (one for one in tree if one.name == "location")
 
 
 # Internal routes

@@ -150,7 +150,34 @@ def path_behind(call: Call) -> str:
     """The path below which a location's requests arrive at the other side."""
     location = call.block.around("location")
     prefix = path_of(location).text if location is not None else "/"
+    if (path := rewritten(call.block, prefix)) is not None:
+        return path
     return prefix if call.uri is None else call.uri
+
+
+def rewritten(block: Block, path: str) -> str | None:
+    """What a block's first `rewrite ... break` makes of a path; None where none matches.
+
+    What it makes is passed on, whatever path proxy_pass names (https://nginx.org/r/proxy_pass).
+    """
+    for one in block.own("rewrite"):
+        pattern, replacement, *flags = (*one.arguments, "", "")
+        if "break" in flags and (found := matching(pattern, path)):
+            return re.sub(r"\$(\d)", lambda number: group_of(found, int(number[1])), replacement)
+    return None
+
+
+def matching(pattern: str, path: str, flags: int = 0) -> re.Match[str] | None:
+    """PCRE and Python agree on what people write in locations; a pattern that Python cannot read matches nothing."""
+    try:
+        return re.search(pattern, path, flags)
+    except re.error:
+        return None
+
+
+def group_of(found: re.Match[str], number: int) -> str:
+    """What a pattern's parentheses hold; nothing where it has not so many."""
+    return (found[number] or "") if number <= len(found.groups()) else ""
 
 
 def location_for(server: Block, path: str) -> Block | None:
@@ -175,8 +202,4 @@ def location_for(server: Block, path: str) -> Block | None:
 
 
 def matches(pattern: Path, path: str) -> bool:
-    """PCRE and Python agree on what people write in locations; a pattern that Python cannot read matches nothing."""
-    try:
-        return re.search(pattern.text, path, re.IGNORECASE if pattern.modifier == "~*" else 0) is not None
-    except re.error:
-        return False
+    return matching(pattern.text, path, re.IGNORECASE if pattern.modifier == "~*" else 0) is not None

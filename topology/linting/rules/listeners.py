@@ -105,7 +105,8 @@ def hsts_in_a_lab(gateway: Gateway) -> Iterator[Found]:
         lab = [name for name in listening.names(server) if name == "localhost" or name.endswith(LAB_DOMAINS)]
         for block in (server, *server.below("location")):
             for one in block.own("add_header") if block is not server else server.in_force("add_header"):
-                if lab and one.value.lower() == "strict-transport-security":
+                said = "".join(one.arguments[1:2])  # nginx sends no header whose value is empty
+                if lab and said and one.value.lower() == "strict-transport-security":
                     yield Found(one.place, f"browsers will never again ask {lab[0]} in plain HTTP")
 
 
