@@ -193,9 +193,9 @@ def test_a_gateway_that_judges_servers_afterwards_is_seen(guarded: TestedLab, tm
 
 
 EGRESS = {
-    "two identities share connections": ("https://vault.as.bob/", "https://vault.as.alice/", "/as-bob/"),
+    "two identities share connections": ("https://vault.as.bob;", "https://vault.as.alice;", "/as-bob/"),
     "nobody shares the connections of one whom it is refused like": (
-        "https://vault.without-identity/alice/", "https://vault.as.bob/alice/", "/as-nobody/",
+        "https://vault.without-identity;", "https://vault.as.bob;", "/as-nobody/",
     ),
     "the wrong identity is attached": ("/identities/bob.", "/identities/mallory.", "/as-bob/"),
     "no server is believed": ("    proxy_ssl_verify on;\n", "    proxy_ssl_verify off;\n", "/as-alice/"),
