@@ -724,7 +724,7 @@ FAMILIES = {
         frozenset({"not-as-generated"}), "X-SSL-Client-Verify",
     ),
     "egress": Wrong(
-        in_client("https://server.as.bob/", "https://server.as.bro/"), frozenset({"shared-upstream"}), "server.as.bro"
+        in_client("https://server.as.bob;", "https://server.as.bro;"), frozenset({"shared-upstream"}), "server.as.bro"
     ),
     "inside": Wrong(
         in_server("$listener != inside", "$listener != nowhere", "routes.conf"), frozenset({"configured-answer"}),
@@ -999,7 +999,8 @@ def test_a_gateway_that_is_paused_is_told_with_what_lets_it_go_on(
         complaint = capsys.readouterr().err
         found = gathering.ask(lab.lab, Question(OUT_PLAIN))
 
-    assert f"docker unpause {name}" in complaint
+    assert complaint.startswith(f"{name} is paused: ")
+    assert "`mtls-lab up` lets it go on" in complaint
     assert complaint.count("\n") == 1
     assert found.finding.cause == "upstream-paused"
     assert found.answer in ("504", "timeout")  # on a new connection, or one that was kept
