@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.test_broken_gateways import Break, broken, until
 from topology.errors import NotReady
 from topology.generation import writing
 from topology.mutation import trying
@@ -209,9 +210,8 @@ def test_a_lab_that_is_down_is_one_line(guarded: TestedLab) -> None:
 
 def test_a_lab_that_is_red_is_refused(guarded: TestedLab) -> None:
     """Nobody could say what a change did there."""
-    scene = trying.Trial(guarded.lab, guarded.running, (), {}, SILENT, datetime.now(UTC))
-    text = scene.scenes["vault"].nginx["routes.conf"].replace("return 403", "return 404")
-    with trying.altered(scene, "vault", Change("", nginx={"routes.conf": text})):
+    with broken(guarded, Break("guarded", "vault", "routes.conf", "return 403", "return 404", "none")):
+        until(guarded, bool)
         refused = subprocess.run(command(guarded, "mutate"), capture_output=True, text=True, check=False)
 
     assert refused.returncode == NotReady.exit_code
