@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -151,12 +152,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""Python looks for garbage after each 700; a command makes thousands of objects that stay, and then ends."""
+
+
 def run() -> int:
     """The process: `main`, and after an interruption the end of it, at once.
 
     Where Ctrl-C was typed more than once, the threads that it did not wait for may still ask the engine for something.
     Python would wait for them, and take one more Ctrl-C for an error in its own ending.
     """
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         code = main()
     except KeyboardInterrupt:  # while `main` said that it was interrupted
