@@ -10,6 +10,7 @@ from topology.explaining.chains import SERVER, Shown, Trust
 from topology.explaining.configuration import inner
 from topology.explaining.evidence import Evidence, Finding, Hop
 from topology.explaining.log_lines import holding
+from topology.nginx import passing
 from topology.proof.expectation import REFUSED
 
 ANY_DEPTH = 100
@@ -135,7 +136,7 @@ def unknown_name(evidence: Evidence, hop: Hop) -> Finding | None:
     host = evidence.topology.hosts.get(evidence.sent.host)
     names = " or ".join((host.domain, *host.aliases)) if host else "its own name"
     name = evidence.sent.domain
-    if verification.is_address(name):
+    if passing.is_address(name):
         return Finding(
             "no-server-name", f"The caller called {evidence.sent.host}'s gateway by its address, {name}, and TLS sends "
             "no name (SNI) for an address: the gateway refuses the handshake, so that nobody gets another server's "

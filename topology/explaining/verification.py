@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 
 from topology.explaining import chains
 from topology.explaining.certificates import Certificate
 from topology.explaining.chains import Flaw, Shown
 from topology.explaining.evidence import Evidence, Finding, Hop
 from topology.explaining.log_lines import PLAIN, ErrorLine, holding
+from topology.nginx.passing import is_address
 from topology.nginx.tree import Directive
 
 NO_CERTIFICATE = "client sent no required SSL certificate"
@@ -297,14 +297,6 @@ def name_faults(leaf: Certificate, name: str) -> Iterator[Flaw]:
             "name-not-in-san", f"the certificate {leaf.subject} is for {', '.join(leaf.san)}, and not for {name}.",
             f"call it by one of these names, or issue the certificate for {name}, too", frozenset(), "certificate",
         )  # fmt: skip
-
-
-def is_address(name: str) -> bool:
-    try:
-        ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def fits(pattern: str, name: str) -> bool:
